@@ -1,0 +1,115 @@
+"""The contract of an attack, and the one object through which it sees a round."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from turncoat.errors import HiddenError, InputError, SpecError
+from turncoat.linalg.rows import Rows
+from turncoat.registry import Component
+from turncoat.rules import Rule
+
+
+@dataclass(frozen=True)
+class View:
+    """What the adversary sees of one round; reading what its knowledge hides raises HiddenError.
+
+    It never holds the server's random stream: `generator` is the adversary's own.
+    """
+
+    n: int
+    f: int
+    honest_rows: Tensor | None = field(default=None, repr=False)
+    own_rows: Tensor | None = field(default=None, repr=False)
+    seen: int | None = None
+    """How many of the honest rows the adversary sees, the first ones; None for all."""
+    round: int = 0
+    lr: float | None = None
+    parameters: Tensor | None = field(default=None, repr=False)
+    """(d,) the model that was broadcast, which every worker sees."""
+    rule: Rule | None = None
+    generator: torch.Generator | None = field(default=None, repr=False)
+
+    @property
+    def honest(self) -> Tensor:
+        """(h, d) the vectors that honest workers send this round, as far as the adversary sees them."""
+        if self.honest_rows is None or self.seen == 0:
+            raise HiddenError("the honest vectors are hidden: the adversary's knowledge is its own data")
+        return self.honest_rows[: self.seen]
+
+    @property
+    def own(self) -> Tensor:
+        """(f, d) the vectors that the Byzantine workers would have sent, computed on their own data."""
+        if self.own_rows is None:
+            raise HiddenError("the Byzantine workers' own vectors are missing: give own=... or data of their own")
+        return self.own_rows
+
+    def population(self, name: str) -> Rows:
+        """The rows that an attack takes its statistics over: "honest" or "own"."""
+        return Rows.of(self.honest if name == "honest" else self.own)
+
+
+@dataclass(frozen=True)
+class Attack(Component, ABC):
+    """From what the adversary sees to the f rows that the Byzantine workers send."""
+
+    f: int | None = field(default=None, kw_only=True)
+    knowledge: ClassVar[str] = "omniscient"
+    collusion: ClassVar[bool] = True
+    manipulates: ClassVar[str] = "gradients"
+    draws: ClassVar[bool] = False
+    """Whether it draws random numbers, from the adversary's stream in a run."""
+
+    @property
+    def needs_own(self) -> bool:
+        """Whether the Byzantine workers have to compute vectors on data of their own."""
+        return False
+
+    @abstractmethod
+    def craft(self, view: View) -> Tensor:
+        """(f, d) what the Byzantine workers send this round; rows may share memory."""
+
+    def init(self, like: Tensor) -> Any:
+        """The state before the first round; None for attacks without memory."""
+        return None
+
+    def step(self, view: View, state: Any) -> tuple[Tensor, Any]:
+        """One round: the rows to send and the next state."""
+        return self.craft(view), state
+
+    def poison(self, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        """The Byzantine workers' batches as they train on them."""
+        return x, y
+
+    def __call__(self, honest: Tensor, own: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """(f, d) the Byzantine rows beside (h, d) honest ones, for one round by hand.
+
+        `own` (f, d) are the vectors that the Byzantine workers would have sent. Raises SpecError without f and
+        HiddenError where the attack needs `own` or data.
+        """
+        if self.f is None:
+            raise SpecError(f"{self} needs f, the number of Byzantine workers: give f=...")
+        if honest.dim() != 2 or honest.numel() == 0 or not honest.dtype.is_floating_point:
+            raise InputError(f"honest is an (h, d) floating point tensor, got {tuple(honest.shape)} {honest.dtype}")
+        if own is not None and own.shape != (self.f, honest.shape[1]):
+            raise InputError(f"own has shape {tuple(own.shape)}, expected {(self.f, honest.shape[1])}")
+        if self.manipulates == "data":
+            raise HiddenError(f"{self} poisons data and has no rows of its own: use it in a training run")
+        view = View(len(honest) + self.f, self.f, honest.detach(), own, generator=generator)
+        return self.step(view, self.init(honest))[0]
+
+
+def same_row(row: Tensor, f: int) -> Tensor:
+    """(f, d) f times one row, without copies."""
+    return row.expand(f, -1)
+
+
+def check_population(name: str) -> None:
+    """Raise SpecError unless statistics can be taken over that population."""
+    if name not in ("honest", "own"):
+        raise SpecError(f'population is "honest" or "own" (the Byzantine workers\' vectors), got {name!r}')

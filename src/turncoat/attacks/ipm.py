@@ -1,0 +1,37 @@
+"""Inner-product manipulation: the honest mean, turned round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from turncoat.attacks.base import Attack, View, check_population, same_row
+from turncoat.linalg import passes
+
+
+@dataclass(frozen=True)
+class IPM(Attack):
+    """Send -epsilon times the mean of the honest vectors: small epsilon against Krum, large against the median.
+
+    Xie et al. 2019. The plain mean turns round only for epsilon > (n-f)/f. `population="own"` takes the mean over the
+    Byzantine workers' own vectors, for an adversary who sees nothing else.
+    """
+
+    name = "ipm"
+    source = "Xie et al. 2019 (S1)"
+    epsilon: float = 0.1
+    population: str = "honest"
+
+    def __post_init__(self) -> None:
+        check_population(self.population)
+
+    @property
+    def needs_own(self) -> bool:
+        return self.population == "own"
+
+    def craft(self, view: View) -> Tensor:
+        rows = view.population(self.population)
+        weights = torch.full((rows.n,), -self.epsilon / rows.n, dtype=torch.float64)
+        return same_row(passes.combine(rows, weights), view.f)

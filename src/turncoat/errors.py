@@ -1,0 +1,29 @@
+"""Everything that turncoat raises on purpose. The command line prints the message as one line and exits with 2."""
+
+
+class TurncoatError(Exception):
+    """Base of all errors that name a mistake in the input rather than in turncoat."""
+
+
+class SpecError(TurncoatError, ValueError):
+    """A name, argument or field that does not exist, or a value that it cannot take."""
+
+
+class InputError(TurncoatError, ValueError):
+    """Vectors that no rule can aggregate: ragged, empty, of integers, or with too many rows that are not finite."""
+
+
+class ToleranceError(TurncoatError, ValueError):
+    """More Byzantine workers than a rule can tolerate among n."""
+
+
+class HiddenError(TurncoatError, PermissionError):
+    """An attack read what its knowledge level hides, or needs what it was not given."""
+
+
+class DataUnavailableError(TurncoatError, FileNotFoundError):
+    """A data set that is not on this machine and could not be fetched."""
+
+
+class ResultError(TurncoatError, OSError):
+    """A result or checkpoint that cannot be written, read or continued."""

@@ -1,0 +1,90 @@
+"""Sorting networks over rows: order statistics of every coordinate by whole-row minima and maxima.
+
+A network of compare-exchanges on n wires costs a few dozen vector operations, where sorting d columns of n numbers
+costs d small sorts. Batcher's odd-even merge sort (Knuth, The Art of Computer Programming 3, 5.3.4) is pruned to the
+exchanges that the wanted ranks depend on.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Exchange(NamedTuple):
+    """Put the smaller of two wires on `low`, the larger on `high`; a side that nobody reads later is not computed."""
+
+    low: int
+    high: int
+    want_low: bool
+    want_high: bool
+
+
+@lru_cache(maxsize=256)
+def network(n: int, first: int, last: int) -> tuple[Exchange, ...]:
+    """Exchanges after which wires first..last together hold the values of those ranks, in no certain order.
+
+    A single rank (first == last) is then exactly on its wire. Ranks count from 0.
+    """
+    settled = set(range(first, last + 1))  # wires whose value only enters the sum: their order does not matter
+    wanted = set(settled)
+    kept: list[Exchange] = []
+    for low, high in reversed(_batcher(n)):
+        if (low in settled and high in settled) or not (low in wanted or high in wanted):
+            continue
+        kept.append(Exchange(low, high, low in wanted, high in wanted))
+        wanted |= {low, high}
+        settled -= {low, high}
+    return tuple(reversed(kept))
+
+
+def _batcher(n: int) -> list[tuple[int, int]]:
+    pairs = []
+    p = 1
+    while p < n:
+        k = p
+        while k >= 1:
+            for j in range(k % p, n - k, 2 * k):
+                for i in range(min(k, n - j - k)):
+                    if (i + j) // (2 * p) == (i + j + k) // (2 * p):
+                        pairs.append((i + j, i + j + k))
+            k //= 2
+        p *= 2
+    return pairs
+
+
+class Middle:
+    """The values of ranks first..last of each column of (n, c) blocks; scratch is kept from block to block."""
+
+    def __init__(self, n: int, first: int, last: int) -> None:
+        self.exchanges = network(n, first, last)
+        self.ranks = slice(first, last + 1)
+        self.scratch: Tensor | None = None
+
+    def __call__(self, block: Tensor) -> list[Tensor]:
+        """Rows in no certain order. The block is not written to; the rows are scratch, valid until the next call."""
+        n, columns = block.shape
+        if self.scratch is None or self.scratch.shape[1] < columns:
+            self.scratch = torch.empty((n + 1, columns), dtype=block.dtype, device=block.device)
+        free = list(self.scratch[:, :columns])
+        wires = list(block)
+        owned = [False] * n  # a wire owns a row of scratch, or still reads its row of the block
+        for low, high, want_low, want_high in self.exchanges:
+            a, b = wires[low], wires[high]
+            if want_low:
+                wires[low] = torch.minimum(a, b, out=free.pop())
+            if want_high:
+                wires[high] = torch.maximum(a, b, out=b if owned[high] else free.pop())
+            elif owned[high]:
+                free.append(b)
+            if want_low and owned[low]:
+                free.append(a)
+            owned[low] |= want_low
+            owned[high] |= want_high
+        return [
+            wire if mine else free.pop().copy_(wire)
+            for wire, mine in zip(wires[self.ranks], owned[self.ranks], strict=True)
+        ]

@@ -1,0 +1,150 @@
+"""The passes: each reads the rows once, in blocks, and returns n or n x n numbers (on the CPU, float64) or a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from turncoat.linalg.rows import CAP, WIDE, Rows
+
+
+def gram(rows: Rows, about: Tensor | None = None) -> Tensor:
+    """(n, n) inner products of the rows, of their differences to the vector `about` (d,) where one is given."""
+    total = torch.zeros((rows.n, rows.n), dtype=torch.float64, device=rows.device)
+    for block in _differences(rows, about):
+        total += block @ block.T
+    return total.cpu()
+
+
+def squared_norms(rows: Rows, about: Tensor | None = None) -> Tensor:
+    """(n,) squared norms of the rows, or of their differences to the vector `about` (d,)."""
+    total = torch.zeros(rows.n, dtype=torch.float64, device=rows.device)
+    for block in _differences(rows, about):
+        total += torch.linalg.vector_norm(block, dim=1).double().square_()
+    return total.cpu()
+
+
+def _differences(rows: Rows, about: Tensor | None) -> Iterator[Tensor]:
+    """Blocks of the rows less `about`, with entries that can be squared."""
+    buffer: Tensor | None = None
+    for where, block in rows.blocks():
+        if about is not None:
+            if buffer is None:
+                buffer = torch.empty(block.shape, dtype=rows.work, device=rows.device)
+            piece = about[where].to(rows.work) / rows.unit
+            block = torch.sub(block, piece, out=buffer.resize_(block.shape))
+        yield block if rows.unit == 1.0 else block.clamp(-CAP, CAP)
+
+
+def squared_distances(rows: Rows, G: Tensor) -> Tensor:
+    """(n, n) squared distances; right to about 1e-3 of each, exactly 0 between identical rows and symmetric.
+
+    They come from the rows' Gram G; a pair that stands too close for it (its distance could be rounding error) is
+    measured again from a Gram around one of the two. Each such step settles at least all pairs of its pivot, so n are
+    enough, whatever the rows.
+    """
+    open_ = torch.ones((rows.n, rows.n), dtype=torch.bool).fill_diagonal_(False)
+    distances = torch.zeros((rows.n, rows.n), dtype=torch.float64)
+    _settle(distances, open_, list(range(rows.n)), G, rows.work, pivot=None)
+    while open_.any():
+        pivot = int(open_.sum(1).argmax())
+        cluster = [pivot, *open_[pivot].nonzero().flatten().tolist()]
+        near = rows.select(cluster)
+        _settle(distances, open_, cluster, _gram_about_first(near), rows.work, pivot=0)
+    return distances
+
+
+def _settle(
+    distances: Tensor, open_: Tensor, members: list[int], G: Tensor, dtype: torch.dtype, pivot: int | None
+) -> None:
+    """Write the distances among the members that the Gram is precise enough for, and close their pairs."""
+    at = torch.tensor(members)
+    norms = G.diagonal()
+    sums = norms[:, None] + norms[None, :]
+    found = (sums - 2 * G).clamp_(min=0)
+    found = (found + found.T) / 2
+    bound = 1e4 * torch.finfo(dtype).eps * sums
+    if pivot is not None:
+        found[pivot] = found[:, pivot] = norms
+        bound[pivot] = bound[:, pivot] = 0
+    rows, columns = at[:, None], at[None, :]
+    precise = open_[rows, columns] & ~(found < bound)
+    distances[rows, columns] = torch.where(precise, found, distances[rows, columns])
+    open_[rows, columns] &= ~precise
+
+
+def _gram_about_first(rows: Rows) -> Tensor:
+    total = torch.zeros((rows.n, rows.n), dtype=torch.float64, device=rows.device)
+    for _, block in rows.blocks():
+        # Differences of near rows can be as small as the dtype resolves; float64 keeps their squares from vanishing.
+        difference = (block - block[0]).double()
+        total += difference @ difference.T
+    return total.cpu()
+
+
+def combine(rows: Rows, weights: Tensor, out: Tensor | None = None) -> Tensor:
+    """(d,) weighted sum of the rows; a single row of weight 1 comes back bit for bit."""
+    if out is None:
+        out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
+    used = weights.nonzero().flatten()
+    if len(used) == 1 and weights[used[0]] == 1.0:
+        rows, weights = rows.select(used.tolist()), weights[used]
+    on_device = weights.to(device=rows.device, dtype=rows.work)
+    for where, block in rows.blocks(WIDE):
+        _write(out, where, block[0] if rows.n == 1 and weights[0] == 1.0 else on_device @ block, rows)
+    return out
+
+
+def mean_and_deviation(rows: Rows, ddof: int) -> tuple[Tensor, Tensor]:
+    """(d,) mean and standard deviation of every coordinate; of a single row with ddof=1, deviation 0."""
+    mean, deviation = (torch.empty(rows.d, dtype=rows.dtype, device=rows.device) for _ in range(2))
+    freedom = max(1, rows.n - ddof)
+    for where, block in rows.blocks(WIDE):
+        difference = block - block[0]  # a shared offset must not drown the spread
+        average = difference.mean(0)
+        spread = difference.square_().mean(0).sub_(average.square()).clamp_(min=0).mul_(rows.n / freedom).sqrt_()
+        _write(mean, where, average + block[0], rows)
+        _write(deviation, where, spread, rows)
+    return mean, deviation
+
+
+def products(rows: Rows, vector: Tensor) -> Tensor:
+    """(n,) inner products of the rows with a (d,) vector, in units of the rows' unit."""
+    total = torch.zeros(rows.n, dtype=torch.float64, device=rows.device)
+    for where, block in rows.blocks(WIDE):
+        total += (block @ vector[where].to(rows.work)).double()
+    return total.cpu()
+
+
+def mix(rows: Rows, matrix: Tensor) -> Tensor:
+    """(m, d) weighted sums of the rows, one for each row of the (m, n) matrix."""
+    out = torch.empty((len(matrix), rows.d), dtype=rows.dtype, device=rows.device)
+    for where, block in _mixtures(rows, matrix):
+        _write(out, where, block, rows)
+    return out
+
+
+def reduce(
+    rows: Rows, reduction: Callable[[Tensor], Tensor], matrix: Tensor | None = None, out: Tensor | None = None
+) -> Tensor:
+    """(d,) a coordinate-wise reduction (n, c) -> (c,) of the rows, or of their mixtures by an (m, n) matrix."""
+    if out is None:
+        out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
+    for where, block in rows.blocks(WIDE) if matrix is None else _mixtures(rows, matrix):
+        _write(out, where, reduction(block), rows)
+    return out
+
+
+def _mixtures(rows: Rows, matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    on_device = matrix.to(device=rows.device, dtype=rows.work)
+    buffer: Tensor | None = None
+    for where, block in rows.blocks(WIDE):
+        if buffer is None:
+            buffer = torch.empty((len(matrix), block.shape[1]), dtype=rows.work, device=rows.device)
+        yield where, torch.mm(on_device, block, out=buffer.resize_(len(matrix), block.shape[1]))
+
+
+def _write(out: Tensor, where: slice, values: Tensor, rows: Rows) -> None:
+    out[..., where] = values if rows.unit == 1.0 else values * rows.unit

@@ -1,0 +1,143 @@
+"""n vectors, wherever they live, read in blocks of columns.
+
+Everything that touches all n x d numbers goes through `Rows.blocks`, so a rule never sees whether they are one tensor,
+n separate vectors or per-layer pieces, of which precision they are, or which of them were excluded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+WIDTH = 16384  # columns a block for products: with tens of rows it stays in the cache
+WIDE = 65536  # columns a block for elementwise work, which torch spreads over threads only above 32,768 numbers
+HUGE, TINY = 1e12, 1e-12  # beyond these, float32 squares come near overflow or underflow: work in float64 instead
+CAP = 1e120  # largest entry that a float64 look squares, relative to the median row
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n rows as segments of columns, each an (n, c) tensor or n tensors of c numbers.
+
+    `keep` lists the rows that count (None: all), `work` is the dtype that blocks come in, `unit` what one unit of a
+    block stands for.
+    """
+
+    segments: tuple[Tensor | tuple[Tensor, ...], ...]
+    dtype: torch.dtype
+    keep: Tensor | None = None
+    work: torch.dtype = torch.float32
+    unit: float = 1.0
+
+    @staticmethod
+    def of(*segments: Tensor | Sequence[Tensor]) -> Rows:
+        """Rows over (n, c) tensors or sequences of n vectors; segments stand side by side, nothing is copied."""
+        kept = tuple(s if isinstance(s, Tensor) else tuple(s) for s in segments)
+        dtype = _first(kept[0]).dtype
+        for segment in kept[1:]:
+            dtype = torch.promote_types(dtype, _first(segment).dtype)
+        return Rows(kept, dtype, work=torch.promote_types(dtype, torch.float32))
+
+    @property
+    def n(self) -> int:
+        return len(self.segments[0]) if self.keep is None else len(self.keep)
+
+    @property
+    def d(self) -> int:
+        return sum(_first(segment).shape[-1] for segment in self.segments)
+
+    @property
+    def device(self) -> torch.device:
+        return _first(self.segments[0]).device
+
+    def select(self, indices: Sequence[int]) -> Rows:
+        """These rows only; still no copy."""
+        chosen = torch.as_tensor(indices, dtype=torch.long, device=self.device)
+        return replace(self, keep=chosen if self.keep is None else self.keep[chosen])
+
+    def blocks(self, width: int = WIDTH) -> Iterator[tuple[slice, Tensor]]:
+        """Blocks (n, at most width) of all columns in order; read-only, and valid until the next one is asked for."""
+        direct = self.keep is None and self.unit == 1.0
+        buffer: Tensor | None = None
+        offset = 0
+        for segment in self.segments:
+            columns = _first(segment).shape[-1]
+            for start in range(0, columns, width):
+                stop = min(start + width, columns)
+                where = slice(offset + start, offset + stop)
+                if direct and isinstance(segment, Tensor) and segment.dtype == self.work:
+                    yield where, segment[:, start:stop]
+                    continue
+                if buffer is None:
+                    buffer = torch.empty((self.n, min(width, self.d)), dtype=self.work, device=self.device)
+                block = buffer[:, : stop - start]
+                if isinstance(segment, Tensor):
+                    part = segment[:, start:stop]
+                    block.copy_(part if self.keep is None else part[self.keep])
+                else:
+                    chosen = range(len(segment)) if self.keep is None else self.keep.tolist()
+                    for row, i in zip(block, chosen, strict=True):
+                        row.copy_(segment[i][start:stop])
+                if self.unit != 1.0:
+                    block.mul_(1.0 / self.unit)
+                yield where, block
+            offset += columns
+
+    def dense(self) -> Tensor:
+        """All rows as one (n, d) tensor of the rows' own dtype; a copy only where they are not one already."""
+        if self.keep is None and len(self.segments) == 1 and isinstance(self.segments[0], Tensor):
+            return self.segments[0]
+        out = torch.empty((self.n, self.d), dtype=self.dtype, device=self.device)
+        for where, block in replace(self, unit=1.0, work=self.dtype).blocks():
+            out[:, where] = block
+        return out
+
+
+def examine(rows: Rows) -> tuple[Rows, list[int]]:
+    """Choose the precision and unit of the passes, and name the rows with an entry that is not finite.
+
+    One cheap read. Rows of ordinary size keep their dtype (float32 at least); where squares could overflow or vanish,
+    blocks come in float64 and in units of the median row, which exponents up to 1e308 cannot upset.
+    """
+    norms = _row_norms(rows)
+    if bool(((norms > TINY) & (norms < HUGE)).all()):
+        return rows, []
+    peaks = _row_peaks(rows)
+    finite = torch.isfinite(peaks)
+    bad = (~finite).nonzero().flatten().tolist()
+    peaks = peaks[finite & (peaks > 0)]
+    if len(peaks) == 0 or (peaks.min() > TINY and peaks.max() < HUGE):
+        return rows, bad
+    unit = 2.0 ** round(math.log2(float(peaks.median())))
+    return replace(rows, work=torch.float64, unit=unit), bad
+
+
+def _first(segment: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return segment if isinstance(segment, Tensor) else segment[0]
+
+
+def _row_norms(rows: Rows) -> Tensor:
+    """Norms in the work dtype: not finite wherever an entry is not, or its square overflows."""
+    total = torch.zeros(rows.n, dtype=torch.float64)
+    for segment in rows.segments:
+        if isinstance(segment, Tensor) and rows.keep is None:
+            squares = torch.linalg.vector_norm(segment, dim=1, dtype=rows.work).cpu().double().square_()
+        else:
+            chosen = range(len(segment)) if rows.keep is None else rows.keep.tolist()
+            norms = [torch.linalg.vector_norm(segment[i], dtype=rows.work) for i in chosen]
+            squares = torch.stack(norms).cpu().double().square_()
+        total += squares
+    return total.sqrt_()
+
+
+def _row_peaks(rows: Rows) -> Tensor:
+    """Largest absolute entry of each row, not finite where one of its entries is not."""
+    peaks = torch.zeros(rows.n, dtype=torch.float64)
+    for _, block in rows.blocks():
+        high, low = block.amax(1).cpu().double(), block.amin(1).cpu().double()
+        peaks = torch.maximum(peaks, torch.maximum(high, -low))
+    return peaks

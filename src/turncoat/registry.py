@@ -1,0 +1,209 @@
+"""Names: what exists, with its parameters, sources and traits, read from the source files without importing them.
+
+A component (rule, attack, data set, split, model) is a frozen dataclass with a `name` in one of the files below. Its
+fields are its parameters, its plain class attributes are its traits, the first line of its docstring is its summary.
+That class is all there is to write: listing, parsing, the specs' defaults and the shared tests find it here.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from turncoat.errors import SpecError
+from turncoat.spelling import Call, Value
+
+PACKAGE = Path(__file__).parent
+ROOMS = {
+    "rule": "rules/*.py",
+    "attack": "attacks/*.py",
+    "dataset": "data/sources.py",
+    "split": "data/splits.py",
+    "model": "learning/models.py",
+}
+
+
+class Component:
+    """A named part whose dataclass fields are its parameters; `str()` gives the call that makes it again."""
+
+    name: ClassVar[str]
+    source: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        given = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if not field.kw_only and value != field.default:
+                given[field.name] = value
+        return str(Call(self.name, (), given))
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a listing shows of one component."""
+
+    kind: str
+    name: str
+    module: str
+    class_name: str
+    parameters: dict[str, Value]
+    summary: str
+    source: str
+    traits: dict[str, Value]
+
+    def load(self) -> type:
+        return getattr(importlib.import_module(self.module), self.class_name)
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """All registered components of a kind, by name."""
+    found = [entry for path in sorted(PACKAGE.glob(ROOMS[kind])) for entry in _read(kind, path)]
+    return {entry.name: entry for entry in found}
+
+
+def _read(kind: str, path: Path) -> Iterable[Entry]:
+    module = ".".join(("turncoat", *path.relative_to(PACKAGE).with_suffix("").parts))
+    contract = path.with_name("base.py")  # where a room's classes inherit from, if not from their own file
+    classes = (_classes(contract) if contract.exists() else {}) | _classes(path)
+    for node in _classes(path).values():
+        parameters, traits = _attributes(node, classes)
+        if "name" in _attributes(node, {})[1]:
+            name, source = str(traits.pop("name")), str(traits.pop("source", ""))
+            summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+            yield Entry(kind, name, module, node.name, parameters, summary, source, traits)
+
+
+@cache
+def _classes(path: Path) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _attributes(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Fields and plain attributes with literal values, those of the bases first."""
+    parameters: dict[str, Value] = {}
+    traits: dict[str, Value] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            inherited = _attributes(classes[base.id], classes)
+            parameters |= inherited[0]
+            traits |= inherited[1]
+    for item in node.body:
+        match item:
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=ast.expr() as value):
+                found = traits if "ClassVar" in ast.unparse(kind) else parameters
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                found = traits
+            case _:
+                continue
+        with suppress(ValueError):  # what is no literal is no parameter that a call could spell
+            found[name] = ast.literal_eval(value)
+    return parameters, traits
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of that name; raises `SpecError` with the nearest names that exist."""
+    known = entries(kind)
+    if name not in known:
+        raise SpecError(f"unknown {kind} {name!r}: {suggest(name, known)}")
+    return known[name]
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What to say beside an unknown name: the nearest ones, or all where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+
+
+def check(kind: str, call: Call) -> Entry | None:
+    """Check a call's name and argument names without importing anything; None stands for the user's own part."""
+    if is_own(call.name):
+        return None
+    entry = find(kind, call.name)
+    bind(entry, call)
+    return entry
+
+
+def bind(entry: Entry, call: Call) -> dict[str, Value]:
+    """The call's arguments by name."""
+    names = list(entry.parameters)
+    if len(call.args) > len(names):
+        raise SpecError(f"{call}: {entry.name} takes at most {len(names)} argument(s): {', '.join(names) or 'none'}")
+    given = dict(zip(names, call.args, strict=False))
+    for key, value in call.kwargs.items():
+        if key not in names:
+            hint = suggest(key, names) if names else "it takes none"
+            raise SpecError(f"{call}: {entry.name} has no argument {key!r}: {hint}")
+        if key in given:
+            raise SpecError(f"{call}: argument {key!r} is given twice")
+        given[key] = value
+    return given
+
+
+def make(kind: str, call: Call, **inherited: Any) -> Any:
+    """Build a registered component, or load the user's own as it is."""
+    if is_own(call.name):
+        return load_own(call.name)
+    entry = find(kind, call.name)
+    given = bind(entry, call)
+    try:
+        return entry.load()(**given, **inherited)
+    except SpecError as error:
+        raise SpecError(f"{call}: {error}") from None
+
+
+def is_own(name: str) -> bool:
+    """Whether a name means the user's own part: `path.py:name` or `package.module:name`."""
+    return ":" in name
+
+
+def load_own(target: str) -> Any:
+    """Import `path.py:name` or `package.module:name`; raises `SpecError` where it is not there."""
+    where, _, attribute = target.rpartition(":")
+    if where.endswith(".py"):
+        path = Path(where)
+        if not path.is_file():
+            raise SpecError(f"{target}: there is no file {where}")
+        module_name = "turncoat_own_" + re.sub(r"\W", "_", str(path.resolve()))
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules.get(module_name)
+        if module is None:
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException as error:
+                del sys.modules[module_name]
+                raise SpecError(f"{target}: importing {where} raised {type(error).__name__}: {error}") from error
+    else:
+        try:
+            module = importlib.import_module(where)
+        except ImportError as error:
+            raise SpecError(f"{target}: cannot import {where}: {error}") from error
+    if not hasattr(module, attribute):
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise SpecError(f"{target}: {where} has no {attribute!r}: {suggest(attribute, names)}")
+    return getattr(module, attribute)
+
+
+def own_file(target: str) -> Path | None:
+    """The file whose content stands behind the user's own part, None where it has none."""
+    where = target.rpartition(":")[0]
+    if where.endswith(".py"):
+        return Path(where)
+    spec = importlib.util.find_spec(where)
+    return Path(spec.origin) if spec and spec.origin else None

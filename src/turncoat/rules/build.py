@@ -1,0 +1,59 @@
+"""Rules from their spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from operator import rshift
+from typing import Any
+
+from turncoat.errors import SpecError
+from turncoat.registry import find, is_own, load_own, make
+from turncoat.rules.base import Mixing, Part, Rule
+from turncoat.rules.own import OwnRule
+from turncoat.spelling import Call, parse_chain
+
+
+def rule(spelling: str | Rule | Callable[..., Any], f: int | None = None, nonfinite: str | None = None) -> Rule:
+    """A rule from its name (`"nnm >> trimmed_mean"`), a rule as it is, or any callable (n, d) -> (d,).
+
+    f goes to every part of a chain; a rule object keeps its own. Raises SpecError for names or arguments that do not
+    exist, with the nearest that do, and for an object whose f is another one.
+
+    >>> rule("nnm >> krum(neighbours='n-f-1')", f=2)
+    Chain(links=(NNM(f=2), Krum(neighbours='n-f-1', f=2, nonfinite='exclude')), f=2, nonfinite='exclude')
+    """
+    if isinstance(spelling, str):
+        parts = [_part(call, f, nonfinite or "exclude") for call in parse_chain(spelling)]
+        made = reduce(rshift, parts)
+    else:
+        made = _adopt(spelling, getattr(spelling, "__name__", type(spelling).__name__), f, nonfinite or "exclude")
+    if isinstance(made, Mixing):
+        raise SpecError(f"{made} is a mixing, not a rule: put a rule behind it, such as {made} >> trimmed_mean")
+    assert isinstance(made, Rule)
+    if f is not None and made.f not in (None, f):
+        raise SpecError(f"{made} was built with f = {made.f} but used with f = {f}: give f_actual for attackers apart")
+    return made
+
+
+def _part(call: Call, f: int | None, nonfinite: str) -> Part:
+    if is_own(call.name):
+        return _adopt(load_own(call.name), call.name, f, nonfinite)
+    if "f" in call.kwargs:
+        own = Call(call.name, call.args, {key: value for key, value in call.kwargs.items() if key != "f"})
+        if f not in (None, call.kwargs["f"]):
+            raise SpecError(f"{call}: f = {f} was given apart; leave it out of the name")
+        return _part(own, call.kwargs["f"], nonfinite)  # type: ignore[arg-type]
+    mixing = issubclass(find("rule", call.name).load(), Mixing)
+    return make("rule", call, f=f) if mixing else make("rule", call, f=f, nonfinite=nonfinite)
+
+
+def _adopt(thing: Any, target: str, f: int | None, nonfinite: str) -> Part:
+    """A rule from the user's own object: a rule or mixing, a class of them, or a callable."""
+    if isinstance(thing, Part):
+        return thing
+    if isinstance(thing, type) and issubclass(thing, Part):
+        return thing(f=f)
+    if callable(thing):
+        return OwnRule(thing, target, f=f, nonfinite=nonfinite)
+    raise SpecError(f"{target} is {type(thing).__name__}: a rule is a callable from (n, d) to (d,)")
