@@ -38,12 +38,15 @@ class Component:
 
     name: ClassVar[str]
     source: ClassVar[str] = ""
+    strength: ClassVar[str] = ""
+    """The parameter that a spelling always shows: two attacks are never compared on a strength left unsaid."""
 
     def __str__(self) -> str:
         given = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if not field.kw_only and value != field.default:
+            shown = value != field.default or (field.name == self.strength and value is not None)
+            if shown and not field.kw_only:
                 given[field.name] = value
         return str(Call(self.name, (), given))
 
@@ -123,6 +126,8 @@ def find(kind: str, name: str) -> Entry:
 def suggest(name: str, known: Iterable[str]) -> str:
     """What to say beside an unknown name: the nearest ones, or all where none is near."""
     known = sorted(known)
+    if not known:
+        return "there are none"
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
@@ -144,8 +149,7 @@ def bind(entry: Entry, call: Call) -> dict[str, Value]:
     given = dict(zip(names, call.args, strict=False))
     for key, value in call.kwargs.items():
         if key not in names:
-            hint = suggest(key, names) if names else "it takes none"
-            raise SpecError(f"{call}: {entry.name} has no argument {key!r}: {hint}")
+            raise SpecError(f"{call}: {entry.name} has no argument {key!r}: {suggest(key, names)}")
         if key in given:
             raise SpecError(f"{call}: argument {key!r} is given twice")
         given[key] = value

@@ -6,6 +6,8 @@ Python's own parser reads it, nothing is evaluated: only names, literals and cal
 from __future__ import annotations
 
 import ast
+import json
+import keyword
 import re
 from dataclasses import dataclass, field
 
@@ -31,11 +33,11 @@ class Call:
 
 def spell(value: Value) -> str:
     """A literal as it is written in a call."""
-    if isinstance(value, str) and value.isidentifier() and value not in ("True", "False", "None"):
+    if isinstance(value, str) and value.isascii() and value.isidentifier() and not keyword.iskeyword(value):
         return value
     if isinstance(value, list):
         return f"[{', '.join(spell(item) for item in value)}]"
-    return repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def parse(text: str) -> Call:
@@ -49,8 +51,9 @@ def parse(text: str) -> Call:
 def parse_chain(text: str) -> tuple[Call, ...]:
     """`a(x=1) >> b` as calls from left to right; raises `SpecError`.
 
-    >>> [str(call) for call in parse_chain("nnm>>krum( neighbours='n-f-1' )")]
-    ['nnm', 'krum(neighbours="n-f-1")']
+    Examples:
+        >>> [str(call) for call in parse_chain("nnm>>krum( neighbours='n-f-1' )")]
+        ['nnm', 'krum(neighbours="n-f-1")']
     """
     if not isinstance(text, str) or not text.strip():
         raise SpecError(f"expected a name such as 'median' or 'nnm >> trimmed_mean', got {text!r}")
@@ -89,16 +92,15 @@ def _parse_link(link: str, text: str) -> Call:
 
 
 def _value(node: ast.expr, link: str) -> Value:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Call):  # a part inside a part stays text, parsed again by whoever takes it
-        return ast.unparse(node)
-    try:
-        value = ast.literal_eval(node)
-    except (ValueError, TypeError, RecursionError, MemoryError, SyntaxError):
-        value = ...
-    if value is not None and not isinstance(value, bool | int | float | str | list):
-        raise SpecError(
-            f"cannot read {ast.unparse(node)!r} in {link.strip()!r}: only numbers, names, strings and lists"
-        )
-    return value
+    match node:
+        case ast.Name():
+            return node.id
+        case ast.List():
+            return [_value(item, link) for item in node.elts]
+        case ast.Call():  # a part inside a part stays text, parsed again by whoever takes it
+            return ast.unparse(node)
+        case ast.Constant(value=value) if value is None or isinstance(value, bool | int | float | str):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+    raise SpecError(f"cannot read {ast.unparse(node)!r} in {link.strip()!r}: only numbers, names, strings and lists")

@@ -22,6 +22,7 @@ class ALIE(Attack):
 
     name = "alie"
     source = "Baruch et al. 2019; S3"
+    strength = "z"
     z: float | None = None
     population: str = "honest"
     ddof: int = 1
@@ -47,8 +48,9 @@ def z_max(n: int, f: int) -> float:
 
     Baruch et al. 2019, section 3. With too few honest workers for the formula, 0.
 
-    >>> round(z_max(25, 5), 4)
-    0.2533
+    Examples:
+        >>> round(z_max(25, 5), 4)
+        0.2533
     """
     supporters = n // 2 + 1 - f
     return float(ndtri((n - f - supporters) / (n - f))) if n - f > supporters else 0.0

@@ -19,8 +19,9 @@ def attack(spelling: str | Attack | Callable[..., Any], f: int | None = None) ->
 
     Raises SpecError for names or arguments that do not exist, with the nearest that do.
 
-    >>> attack("ipm(2.5)", f=5)
-    IPM(f=5, epsilon=2.5, population='honest')
+    Examples:
+        >>> attack("ipm(2.5)", f=5)
+        IPM(f=5, epsilon=2.5, population='honest')
     """
     target = getattr(spelling, "__name__", type(spelling).__name__)
     thing: Any = spelling

@@ -21,6 +21,7 @@ class IPM(Attack):
 
     name = "ipm"
     source = "Xie et al. 2019 (S1)"
+    strength = "epsilon"
     epsilon: float = 0.1
     population: str = "honest"
 

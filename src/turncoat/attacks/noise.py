@@ -19,6 +19,7 @@ class Gaussian(Attack):
     knowledge = "nothing"
     collusion = False
     draws = True
+    strength = "sigma"
     sigma: float = 200.0
     mu: float = 0.0
 

@@ -100,13 +100,14 @@ def combine(rows: Rows, weights: Tensor, out: Tensor | None = None) -> Tensor:
 def mean_and_deviation(rows: Rows, ddof: int) -> tuple[Tensor, Tensor]:
     """(d,) mean and standard deviation of every coordinate; of a single row with ddof=1, deviation 0."""
     mean, deviation = (torch.empty(rows.d, dtype=rows.dtype, device=rows.device) for _ in range(2))
-    freedom = max(1, rows.n - ddof)
+    n = rows.n
+    share = torch.full((n,), 1 / n, dtype=rows.work, device=rows.device)
+    free = torch.full((n,), 1 / max(1, n - ddof), dtype=rows.work, device=rows.device)
     for where, block in rows.blocks(WIDE):
         difference = block - block[0]  # a shared offset must not drown the spread
-        average = difference.mean(0)
-        spread = difference.square_().mean(0).sub_(average.square()).clamp_(min=0).mul_(rows.n / freedom).sqrt_()
+        average = share @ difference
         _write(mean, where, average + block[0], rows)
-        _write(deviation, where, spread, rows)
+        _write(deviation, where, (free @ difference.sub_(average).square_()).sqrt_(), rows)
     return mean, deviation
 
 

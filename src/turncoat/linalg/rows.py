@@ -44,7 +44,10 @@ class Rows:
 
     @property
     def n(self) -> int:
-        return len(self.segments[0]) if self.keep is None else len(self.keep)
+        if self.keep is not None:
+            return self.keep.shape[0]
+        first = self.segments[0]
+        return first.shape[0] if isinstance(first, Tensor) else len(first)
 
     @property
     def d(self) -> int:
@@ -103,8 +106,7 @@ def examine(rows: Rows) -> tuple[Rows, list[int]]:
     One cheap read. Rows of ordinary size keep their dtype (float32 at least); where squares could overflow or vanish,
     blocks come in float64 and in units of the median row, which exponents up to 1e308 cannot upset.
     """
-    norms = _row_norms(rows)
-    if bool(((norms > TINY) & (norms < HUGE)).all()):
+    if all(TINY < norm < HUGE for norm in _row_norms(rows)):
         return rows, []
     peaks = _row_peaks(rows)
     finite = torch.isfinite(peaks)
@@ -120,18 +122,16 @@ def _first(segment: Tensor | tuple[Tensor, ...]) -> Tensor:
     return segment if isinstance(segment, Tensor) else segment[0]
 
 
-def _row_norms(rows: Rows) -> Tensor:
+def _row_norms(rows: Rows) -> list[float]:
     """Norms in the work dtype: not finite wherever an entry is not, or its square overflows."""
-    total = torch.zeros(rows.n, dtype=torch.float64)
+    parts = []
     for segment in rows.segments:
         if isinstance(segment, Tensor) and rows.keep is None:
-            squares = torch.linalg.vector_norm(segment, dim=1, dtype=rows.work).cpu().double().square_()
+            parts.append(torch.linalg.vector_norm(segment, dim=1, dtype=rows.work).tolist())
         else:
             chosen = range(len(segment)) if rows.keep is None else rows.keep.tolist()
-            norms = [torch.linalg.vector_norm(segment[i], dtype=rows.work) for i in chosen]
-            squares = torch.stack(norms).cpu().double().square_()
-        total += squares
-    return total.sqrt_()
+            parts.append([float(torch.linalg.vector_norm(segment[i], dtype=rows.work)) for i in chosen])
+    return parts[0] if len(parts) == 1 else [math.hypot(*norms) for norms in zip(*parts, strict=True)]
 
 
 def _row_peaks(rows: Rows) -> Tensor:

@@ -258,6 +258,9 @@ class Chain(Rule):
     def __str__(self) -> str:
         return " >> ".join(str(part) for part in self.links)
 
+    def __repr__(self) -> str:
+        return " >> ".join(repr(part) for part in self.links)
+
     def parts(self) -> tuple[Part, ...]:
         return self.links
 

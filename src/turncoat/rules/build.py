@@ -20,8 +20,9 @@ def rule(spelling: str | Rule | Callable[..., Any], f: int | None = None, nonfin
     f goes to every part of a chain; a rule object keeps its own. Raises SpecError for names or arguments that do not
     exist, with the nearest that do, and for an object whose f is another one.
 
-    >>> rule("nnm >> krum(neighbours='n-f-1')", f=2)
-    Chain(links=(NNM(f=2), Krum(neighbours='n-f-1', f=2, nonfinite='exclude')), f=2, nonfinite='exclude')
+    Examples:
+        >>> rule("nnm >> multi_krum(neighbours='n-f-1', m=3)", f=2)
+        NNM(f=2) >> MultiKrum(f=2, nonfinite='exclude', neighbours='n-f-1', m=3)
     """
     if isinstance(spelling, str):
         parts = [_part(call, f, nonfinite or "exclude") for call in parse_chain(spelling)]

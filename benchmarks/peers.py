@@ -1,0 +1,54 @@
+"""Workers of a benchmark: processes that take turns, spoken to in JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PEERS = HERE.parent / ".peers"
+TUNED = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
+INSTALL = """{python} is not there. To install this peer into a virtual environment of its own:
+    python3.11 -m venv {venv}
+    {venv}/bin/pip install -c constraints.txt torch
+    {venv}/bin/pip install {package} --no-deps
+    {venv}/bin/pip install {needs}"""
+
+
+class Worker:
+    """A script in a process of its own; `ask` sends a job and waits for the answer."""
+
+    def __init__(self, script: str, python: str | Path, tuned: bool = False) -> None:
+        environment = os.environ | (TUNED if tuned else {})
+        self.process = subprocess.Popen(
+            [str(python), str(HERE / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def ask(self, do: str, **job: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"do": do, **job}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def peer_python(name: str) -> Path:
+    """The interpreter of a peer's environment; FileNotFoundError says how to install it."""
+    python = PEERS / name / "bin" / "python"
+    if not python.exists():
+        needs = "numpy scipy matplotlib seaborn"
+        raise FileNotFoundError(INSTALL.format(python=python, venv=PEERS / name, package="byzfl==0.0.11", needs=needs))
+    return python

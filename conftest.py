@@ -1,0 +1,39 @@
+"""Examples in the README and the docs are tests: Python blocks share a page's namespace, `$ turncoat` lines run."""
+
+import shlex
+from contextlib import ExitStack, chdir
+from tempfile import TemporaryDirectory
+
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+SLOW = ("turncoat demo",)  # has a test of its own
+
+
+def run_console(example: Example) -> None:
+    from typer.testing import CliRunner
+
+    from turncoat.cli import app
+
+    for line in example.parsed.splitlines():
+        if line.startswith("$ turncoat ") and not line.startswith(tuple(f"$ {command}" for command in SLOW)):
+            found = CliRunner().invoke(app, shlex.split(line)[2:], catch_exceptions=False)
+            assert found.exit_code == 0, found.output
+
+
+def enter(namespace: dict) -> None:
+    """Files that a page's examples write go to a folder of its own."""
+    stack = namespace["_stack"] = ExitStack()
+    stack.enter_context(chdir(stack.enter_context(TemporaryDirectory())))
+
+
+def leave(namespace: dict) -> None:
+    namespace["_stack"].close()
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), CodeBlockParser(language="console", evaluator=run_console)],
+    patterns=["README.md", "docs/*.md"],
+    setup=enter,
+    teardown=leave,
+).pytest()

@@ -1,0 +1,67 @@
+"""Running specs one after the other; what is finished is a file and is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import torch
+
+from turncoat.errors import ResultError
+from turncoat.learning.training import Parts, Training
+from turncoat.results.files import package_hash, write_atomically
+from turncoat.results.result import Record, Result
+from turncoat.spec import Spec, key
+
+Watch = Callable[[int, int, Record | None], None]
+"""Called with the number of the run, its rounds done so far and the record where one was taken."""
+
+
+def run_all(specs: Sequence[Spec], folder: Path | str, watch: Watch | None = None) -> list[Result]:
+    """Run every spec that has no result in the folder yet, and return all results in the order of the specs.
+
+    A file's name holds a hash of the complete spec, the user's own files and the package's source; nothing else
+    decides whether a result is used again. An interrupted run is saved and continued by the next call.
+    """
+    folder = Path(folder)
+    write_atomically(folder / ".gitignore", b"*.safetensors\n")
+    return [_run(spec, folder, None if watch is None else partial(watch, i)) for i, spec in enumerate(specs)]
+
+
+def result_path(spec: Spec, folder: Path) -> Path:
+    """Where the result of a spec belongs."""
+    filled = msgspec.structs.replace(spec, threads=spec.threads or torch.get_num_threads())
+    digest = hashlib.sha256(f"{key(filled)} {package_hash()}".encode()).hexdigest()
+    slug = re.sub(r"\W+", "-", f"{spec.rule} {spec.attack}").strip("-")[:60]
+    return folder / f"{slug}-{digest[:16]}.json"
+
+
+def _run(spec: Spec, folder: Path, watch: Callable[[int, Record | None], None] | None) -> Result:
+    path = result_path(spec, folder)
+    if path.exists():
+        result = Result.load(path)
+        if watch:
+            watch(spec.rounds, result.last)
+        return result
+    checkpoint = path.with_suffix(".safetensors")
+    training = _continued(checkpoint) or Training(spec, Parts())
+    try:
+        result = training.finish(watch)
+    except KeyboardInterrupt:
+        training.save(checkpoint)
+        raise
+    result.save(path)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _continued(checkpoint: Path) -> Training | None:
+    """The run saved there; one that cannot be read is begun anew."""
+    try:
+        return Training.load(checkpoint) if checkpoint.exists() else None
+    except ResultError:
+        return None

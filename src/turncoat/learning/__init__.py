@@ -1,0 +1,1 @@
+"""Models, per-worker gradients, and training round by round."""

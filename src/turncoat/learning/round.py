@@ -1,0 +1,257 @@
+"""The round of distributed training as a function: (state, Byzantine rows) -> next state.
+
+What a run fixes (data, workers, rule, attack) is a `Federation`; what changes from round to round is a `State`. A
+round can therefore be replayed, saved and continued bit for bit, and rolled out by an adversary that looks ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from turncoat.attacks import Attack, View
+from turncoat.errors import HiddenError
+from turncoat.learning.batches import Batches
+from turncoat.learning.gradients import Learner
+from turncoat.learning.state import State
+from turncoat.learning.streams import derive, torch_stream
+from turncoat.rules import Rule
+from turncoat.spec import Seeds, Spec
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the workers made of a round before the adversary spoke, and what of it the next round needs."""
+
+    rows: Tensor
+    """(n, d) scratch: the honest vectors first; the last f rows are the Byzantine workers' own ones, if computed."""
+    honest: int
+    own: bool
+    losses: Tensor
+    momenta: Tensor | None
+    buffers: tuple[Tensor, ...]
+    identities: Tensor | None
+    """(n,) which worker stands in which row; None when worker i stands in row i."""
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = 0.0
+
+    def start(self) -> None:
+        self.started = perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.started
+        self.started = now
+
+
+class Federation:
+    """n workers around one server, with everything that does not change from round to round.
+
+    Methods that take a state leave it as it is, but `keep=False` lets a round reuse its memory.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        learner: Learner,
+        x: Tensor,
+        y: Tensor,
+        classes: int,
+        batches: Batches,
+        rule: Rule,
+        attack: Attack,
+        schedule: Callable[[int], float],
+    ) -> None:
+        assert isinstance(spec.seed, Seeds)
+        assert spec.f_actual is not None
+        self.spec, self.learner, self.rule, self.attack = spec, learner, rule, attack
+        self.x, self.y, self.classes, self.batches = x, y, classes, batches
+        self.schedule = schedule
+        self.seeds = spec.seed
+        self.n, self.f = spec.n, spec.f_actual
+        self._own = self.f > 0 and (attack.needs_own or spec.attack_start > 0 or spec.attack_stop is not None)
+        self._spare: list[Tensor] = []
+        self._check()
+
+    def initial(self) -> State:
+        """The state before the first round."""
+        parameters = self.learner.initial().clone()
+        like = parameters.new_zeros((self.n, 1)).expand(self.n, len(parameters))
+        return State(
+            round=0,
+            parameters=parameters,
+            momenta=torch.zeros_like(self._matrix()) if self.spec.momentum else None,
+            server_momentum=torch.zeros_like(parameters) if self.spec.server_momentum else None,
+            rule=self.rule.init(like),
+            attack=self.attack.init(like),
+            buffers=tuple(buffer.clone() for buffer in self.learner.buffers),
+        )
+
+    def step(self, state: State, clock: Clock | None = None, keep: bool = True) -> tuple[State, Sent, Tensor]:
+        """One round of the run itself: the next state, what was sent and the aggregate."""
+        clock = clock or Clock()
+        clock.start()
+        sent = self.prepare(state)
+        clock.lap("gradients")
+        rows, attack_state = self.craft(state, sent)
+        clock.lap("attack")
+        following, aggregate = self.round(state, sent, rows, clock)
+        if not keep:
+            self._recycle(state.momenta)
+        return replace(following, attack=attack_state), sent, aggregate
+
+    def prepare(self, state: State) -> Sent:
+        """The vectors that the workers computed on their own data, clipped and with momentum."""
+        spec, n, h = self.spec, self.n, self.n - self.f
+        attacked = self.attacked(state.round)
+        identities = self._identities(state.round)
+        computing = n if self._own or identities is not None else h
+        rows = self._matrix()
+        buffers = tuple(buffer.clone() for buffer in state.buffers)
+        losses = self._compute(state, rows[:computing], attacked, identities, buffers)
+        if spec.clip is not None and spec.clip_at == "worker":
+            _clip(rows[:computing], spec.clip)
+        momenta = None
+        if state.momenta is not None:
+            rows, momenta = self._with_momentum(rows, state.momenta, computing)
+        if identities is not None:
+            rows, losses = rows[identities], losses[identities]
+        return Sent(rows, h, self._own, losses, momenta, buffers, identities)
+
+    def craft(self, state: State, sent: Sent) -> tuple[Tensor | None, object]:
+        """The rows that the adversary sends and its next state; None for rows that stay the workers' own."""
+        if self.f == 0 or not self.attacked(state.round):
+            return None, state.attack
+        return self.attack.step(self.view(state, sent), state.attack)
+
+    def view(self, state: State, sent: Sent) -> View:
+        """What the adversary sees of this round."""
+        draws = self.attack.draws
+        return View(
+            n=self.n,
+            f=self.f,
+            honest_rows=sent.rows[: sent.honest],
+            own_rows=sent.rows[sent.honest :] if sent.own else None,
+            seen=0 if self.spec.knowledge == "own" else None,
+            round=state.round,
+            lr=self.schedule(state.round),
+            parameters=state.parameters,
+            rule=self.rule,
+            generator=torch_stream(self.seeds.adversary, "attack", state.round) if draws else None,
+        )
+
+    def round(self, state: State, sent: Sent, rows: Tensor | None, clock: Clock | None = None) -> tuple[State, Tensor]:
+        """The next state after the Byzantine rows (f, d) arrived, and the aggregate; the attack's state is kept."""
+        spec = self.spec
+        if rows is not None and rows.data_ptr() != sent.rows[sent.honest :].data_ptr():
+            sent.rows[sent.honest :].copy_(rows)
+        if spec.clip is not None and spec.clip_at == "server_inputs":
+            _clip(sent.rows, spec.clip)
+        generator = torch_stream(self.seeds.server, "rule", state.round) if self.rule.draws else None
+        aggregation, rule_state = self.rule.step(sent.rows, state.rule, generator, examined=False)
+        aggregate: Tensor = aggregation.vector
+        if clock:
+            clock.lap("rule")
+        lr = self.schedule(state.round)
+        update, server_momentum = self._server(state, aggregate)
+        following = State(
+            round=state.round + 1,
+            parameters=torch.add(state.parameters, update, alpha=-lr),
+            momenta=sent.momenta,
+            server_momentum=server_momentum,
+            rule=rule_state,
+            attack=state.attack,
+            buffers=sent.buffers,
+        )
+        if sent.momenta is not sent.rows:
+            self._recycle(sent.rows)
+        if clock:
+            clock.lap("update")
+        return following, aggregate
+
+    def attacked(self, round: int) -> bool:
+        """Whether the attack is on in that round."""
+        stop = self.spec.attack_stop
+        return self.spec.attack_start <= round and (stop is None or round < stop)
+
+    def _check(self) -> None:
+        if self._own and any(len(held) == 0 for held in self.batches.workers[self.n - self.f :]):
+            raise HiddenError(
+                f"{self.attack} needs vectors that the Byzantine workers computed themselves, but share = "
+                f'"{self.spec.share}" gives them no data: set share = "all"'
+            )
+
+    def _compute(
+        self, state: State, rows: Tensor, attacked: bool, identities: Tensor | None, buffers: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Fill rows with the workers' gradients, or with their pseudo-gradients after local steps; their losses."""
+        spec, workers = self.spec, len(rows)
+        first = state.round * spec.local_steps
+        batches = [self.batches.indices(first + step, workers) for step in range(spec.local_steps)]
+        indices = batches[0] if spec.local_steps == 1 else torch.stack(batches, dim=1)
+        x = self.x.index_select(0, indices.reshape(-1)).view(*indices.shape, *self.x.shape[1:])
+        y = self.y[indices]
+        if attacked and self.attack.manipulates == "data" and workers == self.n:
+            traitors = slice(self.n - self.f, None) if identities is None else identities[self.n - self.f :]
+            x[traitors], y[traitors] = self.attack.poison(x[traitors], y[traitors], self.classes)
+        seed = derive(self.seeds.model, "round", state.round)
+        if spec.local_steps == 1:
+            return self.learner.gradients(state.parameters, x, y, rows, seed=seed, buffers=buffers)
+        assert spec.local_lr is not None
+        return self.learner.local_updates(state.parameters, x, y, spec.local_lr, rows, seed=seed, buffers=buffers)
+
+    def _with_momentum(self, rows: Tensor, before: Tensor, computing: int) -> tuple[Tensor, Tensor]:
+        """Rows with momentum, and the momenta to keep, which must survive the rows being overwritten."""
+        beta = self.spec.momentum
+        if self.spec.momentum_form == "damped":
+            rows[:computing].mul_(1 - beta)
+        rows[:computing].add_(before[:computing], alpha=beta)
+        if computing == self.n and self.f:
+            momenta = self._matrix()
+            return rows, momenta.copy_(rows)
+        return rows, rows
+
+    def _server(self, state: State, aggregate: Tensor) -> tuple[Tensor, Tensor | None]:
+        spec = self.spec
+        update = aggregate
+        if spec.clip is not None and spec.clip_at == "aggregate":
+            _clip(update[None], spec.clip)
+        if spec.weight_decay:
+            update = update.add(state.parameters, alpha=spec.weight_decay)
+        if state.server_momentum is None:
+            return update, None
+        momentum = torch.add(update, state.server_momentum, alpha=spec.server_momentum)
+        return momentum, momentum
+
+    def _identities(self, round: int) -> Tensor | None:
+        """The workers in a random order whose last f are Byzantine, where each round has others."""
+        if self.spec.byzantine == "last" or self.f == 0:
+            return None
+        return torch.randperm(self.n, generator=torch_stream(self.seeds.adversary, "identities", round)).to(
+            self.x.device
+        )
+
+    def _matrix(self) -> Tensor:
+        if self._spare:
+            return self._spare.pop()
+        return torch.empty((self.n, self.learner.d), dtype=self.x.dtype, device=self.x.device)
+
+    def _recycle(self, matrix: Tensor | None) -> None:
+        if matrix is not None and len(self._spare) < 2:
+            self._spare.append(matrix)
+
+
+def _clip(rows: Tensor, largest: float) -> None:
+    """Shorten the rows to at most that norm, in place."""
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows.mul_(largest / norms.clamp(min=largest))

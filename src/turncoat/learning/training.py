@@ -1,0 +1,337 @@
+"""One run from its description to its result: set up, advance round by round, evaluate, save and continue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from turncoat import registry
+from turncoat.attacks import Attack, attack
+from turncoat.data.sources import Dataset, load
+from turncoat.data.splits import deal
+from turncoat.errors import InputError, ResultError, SpecError
+from turncoat.learning.batches import Batches
+from turncoat.learning.gradients import Learner
+from turncoat.learning.models import build_model
+from turncoat.learning.round import Clock, Federation
+from turncoat.learning.state import State
+from turncoat.learning.streams import derive, numpy_stream
+from turncoat.progress import progress as bar
+from turncoat.results.files import package_hash, write_atomically
+from turncoat.results.result import Environment, Record, Result
+from turncoat.rules import Rule, rule
+from turncoat.spec import Seeds, Spec, canonical, from_mapping, resolve, schedule, task_parts
+from turncoat.spelling import parse, parse_chain
+
+Watch = Callable[[int, Record | None], None]
+"""Called after every round with the rounds done so far, and with the record where one was taken."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Objects that stand in for names of a spec: the user's own rule, attack, model or data set."""
+
+    rule: Rule | Callable[..., Any] | None = None
+    attack: Attack | Callable[..., Any] | None = None
+    model: Any = None
+    dataset: Dataset | None = None
+
+
+class Training:
+    """A run under way: `advance()` by one round, `save()` it, `load()` it elsewhere, `finish()` it."""
+
+    def __init__(self, spec: Spec, parts: Parts | None = None) -> None:
+        parts = parts or Parts()
+        spec = resolve(spec)
+        with _threads(spec.threads):
+            self.dataset, self.federation = set_up(spec, parts)
+            self.spec = msgspec.structs.replace(
+                spec, gradients=self.federation.learner.method, threads=torch.get_num_threads()
+            )
+            self.state = self.federation.initial()
+        self.records: list[Record] = []
+        self.flags = [
+            f"the {kind} is an object: the spec cannot make it again"
+            for kind, thing in vars(parts).items()
+            if thing is not None and not isinstance(thing, registry.Component)
+        ]
+        self.clock = Clock()
+        self.started = _now()
+        self._stopped = False
+
+    @property
+    def done(self) -> bool:
+        return self._stopped or self.state.round >= self.spec.rounds
+
+    def advance(self) -> Record | None:
+        """One round, and the record of it where an evaluation is due (also one of the start, before round 1)."""
+        if not self.records:
+            self.records.append(self._evaluate())
+        if self.done:
+            return None
+        round = self.state.round + 1
+        try:
+            following, sent, aggregate = self.federation.step(self.state, self.clock, keep=False)
+        except InputError:
+            sent = self.federation.prepare(self.state)
+            if torch.isfinite(sent.rows[: sent.honest]).all():
+                raise
+            self._stopped = True
+            self._flag(f"diverged: the honest vectors are not finite in round {round}")
+            self.records.append(self._evaluate())
+            return self.records[-1]
+        self.state = following
+        if round % (self.spec.evaluate_every or 1) and round != self.spec.rounds:
+            return None
+        honest = sent.rows[: sent.honest].mean(0)
+        train_loss = float(sent.losses[: sent.honest].mean())
+        if not np.isfinite(train_loss):
+            self._flag(f"the training loss is not finite (first seen in round {round})")
+        self.records.append(self._evaluate(train_loss, aggregate, honest))
+        return self.records[-1]
+
+    def finish(self, watch: Watch | None = None) -> Result:
+        """Advance to the end and return the result."""
+        with _threads(self.spec.threads):
+            if not self.records and self.done:
+                self.records.append(self._evaluate())
+            while not self.done:
+                record = self.advance()
+                if watch:
+                    watch(self.state.round, record)
+        return self.result()
+
+    def result(self) -> Result:
+        """The result as it stands."""
+        spent = sum(seconds for phase, seconds in self.clock.seconds.items() if phase != "evaluation")
+        device = self.federation.x.device
+        return Result(
+            spec=self.spec,
+            records=list(self.records),
+            timings=dict(self.clock.seconds),
+            rounds_per_second=self.state.round / spent if spent else 0.0,
+            environment=Environment.here(
+                torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu", self.spec.threads or 0
+            ),
+            flags=list(self.flags),
+            gradients=self.federation.learner.method,
+            source_hash=package_hash(),
+            data_origin=self.dataset.origin,
+            data_checksum=self.dataset.checksum,
+            started=self.started,
+            finished=_now(),
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write all that it takes to continue, as one safetensors file; raises ResultError where it cannot."""
+        about = {
+            "spec": json.loads(canonical(self.spec)),
+            "round": self.state.round,
+            "records": msgspec.to_builtins(self.result())["records"],
+            "result": self.result().encode().decode(),
+        }
+        tensors = {name: tensor.contiguous() for name, tensor in self.state.tensors().items()}
+        return write_atomically(path, save_tensors(tensors, {"turncoat": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: Path | str, parts: Parts | None = None) -> Training:
+        """Continue where `save` left off; raises ResultError for a file that is not such a checkpoint."""
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                about = json.loads((file.metadata() or {})["turncoat"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            before = Result.decode(about["result"].encode(), str(path))
+            state = State.of(int(about["round"]), tensors)
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            raise ResultError(f"{path} is no checkpoint of turncoat: {error}") from None
+        training = cls(before.spec, parts)
+        device = training.federation.x.device
+        training.state = State.of(state.round, {name: tensor.to(device) for name, tensor in tensors.items()})
+        training.records = list(before.records)
+        training.clock.seconds = dict(before.timings)
+        training.flags, training.started = list(before.flags), before.started
+        if before.source_hash != package_hash():
+            training._flag(f"continued at round {state.round} by another version of the source code")
+        return training
+
+    def _flag(self, text: str) -> None:
+        kind = text.split(" (")[0]
+        if not any(flag.startswith(kind) for flag in self.flags):
+            self.flags.append(text)
+
+    def _evaluate(
+        self, train_loss: float | None = None, aggregate: Tensor | None = None, honest: Tensor | None = None
+    ) -> Record:
+        self.clock.start()
+        learner, data, state = self.federation.learner, self.dataset, self.state
+        loss, accuracy = learner.evaluate(state.parameters, data.x_test, data.y_test, buffers=state.buffers)
+        distance = cosine = None
+        if aggregate is not None and honest is not None:
+            distance = float((aggregate - honest).norm())
+            cosine = float(torch.nn.functional.cosine_similarity(aggregate, honest, dim=0))
+        extra = {}
+        if data.optimum is not None:
+            extra["error"] = float((state.parameters - data.optimum).norm())
+        self.clock.lap("evaluation")
+        return Record(
+            round=state.round,
+            test_accuracy=accuracy,
+            test_loss=loss,
+            train_loss=train_loss,
+            distance=distance,
+            cosine=cosine,
+            extra=extra,
+        )
+
+
+def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
+    """The data and the federation that a resolved spec describes."""
+    assert isinstance(spec.seed, Seeds)
+    assert spec.f_actual is not None
+    seeds = spec.seed
+    device = _device(spec.device)
+    dataset_call, model_call = task_parts(spec.task)
+    dataset = parts.dataset or _load(str(dataset_call), derive(seeds.data, "dataset"))
+    split = registry.make("split", parse(spec.split))
+    y_train, y_test = dataset.y_train.numpy(), dataset.y_test.numpy()
+    rng = numpy_stream(seeds.data, "split")
+    partition = deal(split, y_train, y_test, spec.n, spec.f_actual, rng, spec.share)
+    dataset = dataset.to(device, getattr(torch, spec.dtype), partition.test)
+    recipe = registry.make("model", model_call) if parts.model is None else parts.model
+    shape = tuple(dataset.x_train.shape[1:])
+    model = build_model(recipe, shape, dataset.classes, derive(seeds.model, "initial"))
+    loss = "cross_entropy" if dataset.classes else "half_squared_error"
+    learner = Learner(model.to(device, getattr(torch, spec.dtype)), loss, spec.gradients)
+    federation = Federation(
+        spec,
+        learner,
+        dataset.x_train,
+        dataset.y_train,
+        dataset.classes,
+        Batches(partition.workers, spec.batch, seeds.data, device),
+        rule(spec.rule if parts.rule is None else parts.rule, f=spec.f, nonfinite=spec.nonfinite),
+        attack(spec.attack if parts.attack is None else parts.attack, f=spec.f_actual),
+        schedule(spec),
+    )
+    return dataset, federation
+
+
+@lru_cache(maxsize=2)
+def _load(dataset: str, seed: int) -> Dataset:
+    """The data set, kept for the next run of a grid."""
+    return load(registry.make("dataset", parse(dataset)), seed=seed)
+
+
+def train(
+    task: str = "digits",
+    *,
+    n: int,
+    f: int,
+    rule: str | Rule | Callable[..., Any] = "mean",
+    attack: str | Attack | Callable[..., Any] = "none",
+    model: Any = None,
+    dataset: Dataset | None = None,
+    checkpoint: Path | str | None = None,
+    progress: bool = True,
+    watch: Watch | None = None,
+    **fields: Any,
+) -> Result:
+    """Train under attack and return what was measured; further fields are those of `Spec`.
+
+    Rule, attack and split are names in the registry, `path.py:name`, or objects; `model` may be any `nn.Module`.
+    With `checkpoint`, the run is saved there when it is interrupted and continued from there when the file exists.
+    `progress` shows a bar with the time left where the standard error is a terminal. Raises SpecError for names,
+    fields and values that do not exist or fit, and DataUnavailableError for a data set that is not there.
+    """
+    parts = Parts(
+        rule=None if isinstance(rule, str) else rule,
+        attack=None if isinstance(attack, str) else attack,
+        model=model,
+        dataset=dataset,
+    )
+    names = {"rule": _name("rule", rule), "attack": _name("attack", attack)}
+    spec = from_mapping({"task": task, "n": n, "f": f, **names, **fields})
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        training = Training.load(path, parts)
+        if canonical(training.spec) != canonical(_fill(spec, training.spec)):
+            raise ResultError(f"{path} belongs to another run: its spec differs from this one's")
+    else:
+        training = Training(spec, parts)
+    try:
+        with _shown(training, progress, watch) as seen:
+            return training.finish(seen)
+    except KeyboardInterrupt:
+        if path is not None:
+            training.save(path)
+        raise
+
+
+@contextmanager
+def _shown(training: Training, progress: bool, watch: Watch | None) -> Iterator[Watch]:
+    """What is to be called after every round: the bar, and the caller's own."""
+    with bar(training.spec.rounds, quiet=not progress) as show:
+
+        def seen(done: int, record: Record | None) -> None:
+            show(done, f"{training.spec.rule} under {training.spec.attack}")
+            if watch:
+                watch(done, record)
+
+        yield seen
+
+
+def _fill(spec: Spec, resolved: Spec) -> Spec:
+    """The spec with what the trainer chose itself."""
+    return msgspec.structs.replace(
+        spec, gradients=spec.gradients or resolved.gradients, threads=spec.threads or resolved.threads
+    )
+
+
+def _name(kind: str, thing: Any) -> str:
+    """How a spec names a rule or an attack: by its spelling, an object that has none as `object:its_name`."""
+    if isinstance(thing, str):
+        return thing
+    spelling = str(thing)
+    try:
+        for call in parse_chain(spelling):
+            registry.check(kind, call)
+    except SpecError:
+        return f"object:{getattr(thing, '__name__', type(thing).__name__).strip('<>')}"
+    return spelling
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SpecError(f"unknown device {name!r}: cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError(f"device {name!r} is not there: torch {torch.__version__} sees no CUDA device")
+    return device
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

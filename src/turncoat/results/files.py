@@ -1,0 +1,58 @@
+"""Files that are written whole or not at all, and the hash of the code that computed what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+
+from turncoat.errors import ResultError
+from turncoat.registry import PACKAGE
+
+
+def write_atomically(path: Path | str, content: bytes) -> Path:
+    """Write a file under a temporary name in its own folder, flush it to the disk and rename it into place.
+
+    Missing folders are made. A reader sees the old file or the new one, never a part; a writer that is killed leaves
+    at most a hidden `.tmp` file behind. Raises `ResultError` where the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise ResultError(f"cannot write {path.name} into {path.parent}: {error.strerror or error}") from error
+    return path
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, on file systems that can promise it."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@cache
+def package_hash() -> str:
+    """sha256 over the package's Python files, sorted by path: which code computed a result."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(PACKAGE).as_posix()):
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""The page needs nothing but itself, executes nothing that results say, and shows what they say."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+import vl_convert
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from turncoat.errors import ResultError
+from turncoat.report.charts import COLOURS, curves, heat_map, panel, styles
+from turncoat.report.compare import compare
+from turncoat.report.page import write_page
+
+HOSTILE = '</script><img src=x onerror="alert(1)">\'\\\n{{7*7}}${alert(1)}\u2028'
+
+
+class Page(HTMLParser):
+    """The elements of a page: tags with their attributes, scripts and the text around them."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.scripts, self.text, self._in = [], [], "", []
+        self.whole = path.read_text(encoding="utf-8")
+        self.feed(self.whole)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in.append(tag)
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_endtag(self, tag):
+        self._in = self._in[: len(self._in) - 1 - self._in[::-1].index(tag)] if tag in self._in else self._in
+
+    def handle_data(self, data):
+        if "script" in self._in:
+            attrs, text = self.scripts[-1]
+            self.scripts[-1] = (attrs, text + data)
+        elif "style" not in self._in:
+            self.text += data
+
+    @property
+    def charts(self):
+        return json.loads(next(text for attrs, text in self.scripts if attrs.get("id") == "charts"))
+
+    @property
+    def program(self):
+        return next(text for attrs, text in self.scripts if not attrs)
+
+
+@pytest.fixture
+def page(tmp_path):
+    def write(results, title="A title"):
+        return Page(write_page(results, tmp_path / "page.html", title))
+
+    return write
+
+
+@pytest.fixture
+def grid(run):
+    ends = {"mean": [0.9, 0.2, 0.5], "median": [0.8, 0.7, 0.6], "nnm >> krum": [0.85, 0.75, 0.8]}
+    return [
+        run(rule, attack, [0.1, 0.5, end], seed=seed)
+        for rule, row in ends.items()
+        for attack, end in zip(["none", "alie(z=8)", "sign_flip"], row, strict=True)
+        for seed in range(2)
+    ]
+
+
+def test_the_page_says_what_happened(page, grid):
+    made = page(grid)
+    assert "18 runs · 3 rules · 2 attacks · 2 seeds · computed 2026-01-02" in made.text
+    assert (
+        "nnm >> krum ends at 75.0 % test accuracy under alie(z=8), the worst of 2 attacks on it; "
+        "mean ends at 20.0 % under alie(z=8)." in made.text
+    )
+    assert set(made.charts) == {"setting0-heat", *(f"setting0-panel{i}" for i in range(3))}
+    drawn = {attrs["id"] for _, attrs in made.tags if attrs.get("class") == "chart"}
+    assert drawn == set(made.charts)
+
+
+def test_the_page_loads_nothing(page, grid):
+    made = page(grid)
+    for tag, attrs in made.tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            assert attrs.get(name, "#").startswith(("#", "data:")), (tag, attrs)
+        assert tag not in ("iframe", "object", "embed", "base")
+    style = re.search("<style>(.*?)</style>", made.whole, re.DOTALL)
+    assert style
+    whole = made.text + style[1] + json.dumps(made.charts)
+    assert "http://" not in whole
+    assert "https://" not in whole
+    assert "url(" not in whole
+    assert "@import" not in whole
+
+
+def test_only_the_pages_own_program_may_run(page, grid):
+    made = page(grid)
+    policy = next(attrs["content"] for _, attrs in made.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    integrity = base64.b64encode(hashlib.sha256(made.program.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; ")
+    assert f"script-src 'sha256-{integrity}' 'unsafe-eval';" in policy
+    assert len(made.scripts) == 2
+
+
+def test_a_page_is_small(tmp_path, run):
+    results = [run(f"rule{i}", f"attack{j}", [0.01 * k for k in range(21)]) for i in range(6) for j in range(10)]
+    assert write_page(results, tmp_path / "page.html").stat().st_size < 1_500_000
+
+
+def test_names_are_text_never_markup(page, run):
+    made = page([run(HOSTILE, HOSTILE, task=HOSTILE, flags=[HOSTILE]), run(HOSTILE, "none", task=HOSTILE)], HOSTILE)
+    assert not [attrs for tag, attrs in made.tags if tag == "img"]
+    assert not [name for _, attrs in made.tags for name in attrs if name.startswith("on")]
+    assert len(made.scripts) == 2
+    assert made.text.count(HOSTILE) >= 8
+    assert "49" not in made.text.split("All runs")[0]
+    assert {row["rule"] for row in made.charts["setting0-heat"]["data"]["values"]} == {HOSTILE}
+
+
+names = st.text(max_size=12)
+values = st.lists(st.none() | st.floats(), max_size=3)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shapes=st.lists(
+        st.tuples(names, names, values, st.sampled_from(["test_accuracy", "test_loss", "error"]), st.integers(7, 9)),
+        max_size=5,
+    )
+)
+def test_any_results_make_a_page(page, run, shapes):
+    results = []
+    for rule, attack, measured, metric, n in shapes:
+        if metric == "error":
+            measured = [value for value in measured if value is not None]
+        results.append(run(rule, attack, measured, metric=metric, n=n))
+    made = page(results)
+    assert len(made.scripts) == 2
+    for spec in made.charts.values():
+        json.dumps(spec, allow_nan=False)
+
+
+def test_charts_compile(run):
+    odd = [run("krum", "alie", [2.0, math.nan], "error"), run("a \"b' >> \\c", "none", [1e-3, 1e3], "error")]
+    for results in (odd, [run(HOSTILE, HOSTILE), run("mean", HOSTILE), run("mean")]):
+        (comparison,) = compare(results)
+        for chart in (curves(comparison), heat_map(comparison)):
+            assert vl_convert.vegalite_to_svg(chart.to_json()).startswith("<svg")
+
+
+def test_a_rule_keeps_its_look(run):
+    looks = styles(f"rule{i:02}" for i in range(16))
+    assert len({(look.colour, tuple(look.dash)) for look in looks.values()}) == 16
+    assert looks["rule00"].colour == COLOURS[0]
+    (comparison,) = compare([run("rule03", "alie"), run("rule05", "alie"), run("rule05")])
+    for attack in comparison.attacks:
+        scale = panel(comparison, attack, looks).to_dict()["layer"][0]["encoding"]["color"]["scale"]
+        assert all(looks[rule].colour == colour for rule, colour in zip(scale["domain"], scale["range"], strict=True))
+
+
+def test_a_line_is_the_mean_at_rounds_that_all_runs_measured(run):
+    (comparison,) = compare([run(values=[0.1, 0.2], seed=0), run(values=[0.3, 0.6, 0.9], seed=1)])
+    chart = panel(comparison, "none", styles(["mean"])).to_dict()
+    rows = [(row["round"], row["value"]) for row in chart["layer"][1]["data"]["values"]]
+    assert rows == [(0, pytest.approx(0.2)), (10, pytest.approx(0.4))]
+    assert len(chart["layer"][0]["data"]["values"]) == 5
+
+
+def test_the_heat_map_marks_the_worst(run):
+    ends = {"none": 0.9, "alie": 0.2, "ipm": 0.4}
+    (comparison,) = compare([run(attack=attack, values=[end]) for attack, end in ends.items()])
+    rows = heat_map(comparison).to_dict()["data"]["values"]
+    assert [(row["attack"], row["text"], row["worst"]) for row in rows] == [
+        ("no attack", "90.0", False),
+        ("alie", "20.0*", True),
+        ("ipm", "40.0", False),
+    ]
+
+
+def test_one_run_and_no_run(page, run):
+    assert "Without attack, mean ends at 90.0 % test accuracy." in page([run()]).text
+    assert "0 runs" in page([]).text
+
+
+def test_flags_and_gaps_are_said(page, run):
+    made = page([run("krum", "alie", [0.5], flags=["did not learn"]), run("mean", "ipm", [0.4])])
+    assert "1 of 2 runs carry a flag" in made.text
+    assert "did not learn" in made.text
+    assert "not met" in made.text
+    assert re.search(r"krum\s+–\s+50.0\s+alie\s+–\s+ipm", made.text)
+
+
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path, run):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResultError, match=r"cannot write page\.html"):
+        write_page([run()], tmp_path / "file" / "page.html")
