@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import as_file, files
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer import Argument, Option
@@ -62,7 +62,10 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's usage errors have it
             raise
-        _fail(f"{error.format_message()} Try turncoat --help.", 2)  # type: ignore[attr-defined]
+        message: str = error.format_message()  # type: ignore[attr-defined]
+        if not message:  # the help was shown, for want of arguments
+            sys.exit(2)
+        _fail(f"{message} Try turncoat --help.", 2)
 
 
 def _fail(message: str, code: int) -> None:
@@ -135,7 +138,7 @@ def run(
     else:
         _print_table(results)
     if page:
-        _write_page(results, page, str(spec or results[0].spec.task))
+        _write_page(results, page, str(spec or results[0].spec.task), to=sys.stderr if json else sys.stdout)
 
 
 @app.command("list")
@@ -231,7 +234,7 @@ def _print_table(results: Sequence[Result]) -> None:
     Console().print(accuracy_table(results))
 
 
-def _write_page(results: Sequence[Result], path: Path, title: str) -> None:
+def _write_page(results: Sequence[Result], path: Path, title: str, to: TextIO = sys.stdout) -> None:
     from turncoat.report.page import write_page
 
-    print(f"page with the curves: {write_page(results, path, title)}")
+    print(f"page with the curves: {write_page(results, path, title)}", file=to)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import hashlib
 import importlib
 import importlib.util
-import re
+import inspect
+import math
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -60,6 +62,9 @@ class Entry:
     module: str
     class_name: str
     parameters: dict[str, Value]
+    """The defaults, by name."""
+    kinds: dict[str, str]
+    """The annotations, by name."""
     summary: str
     source: str
     traits: dict[str, Value]
@@ -80,11 +85,11 @@ def _read(kind: str, path: Path) -> Iterable[Entry]:
     contract = path.with_name("base.py")  # where a room's classes inherit from, if not from their own file
     classes = (_classes(contract) if contract.exists() else {}) | _classes(path)
     for node in _classes(path).values():
-        parameters, traits = _attributes(node, classes)
-        if "name" in _attributes(node, {})[1]:
+        parameters, kinds, traits = _attributes(node, classes)
+        if "name" in _attributes(node, {})[2]:
             name, source = str(traits.pop("name")), str(traits.pop("source", ""))
             summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-            yield Entry(kind, name, module, node.name, parameters, summary, source, traits)
+            yield Entry(kind, name, module, node.name, parameters, kinds, summary, source, traits)
 
 
 @cache
@@ -93,26 +98,31 @@ def _classes(path: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def _attributes(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Fields and plain attributes with literal values, those of the bases first."""
+def _attributes(
+    node: ast.ClassDef, classes: dict[str, ast.ClassDef]
+) -> tuple[dict[str, Value], dict[str, str], dict[str, Value]]:
+    """Fields, their annotations, and plain attributes, all with literal values, those of the bases first."""
     parameters: dict[str, Value] = {}
+    kinds: dict[str, str] = {}
     traits: dict[str, Value] = {}
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id in classes:
-            inherited = _attributes(classes[base.id], classes)
-            parameters |= inherited[0]
-            traits |= inherited[1]
+            for mine, inherited in zip(
+                (parameters, kinds, traits), _attributes(classes[base.id], classes), strict=True
+            ):
+                mine |= inherited  # type: ignore[operator]
     for item in node.body:
         match item:
-            case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=ast.expr() as value):
-                found = traits if "ClassVar" in ast.unparse(kind) else parameters
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
+                kinds[name] = ast.unparse(annotation)
+                found = traits if "ClassVar" in kinds[name] else parameters
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 found = traits
             case _:
                 continue
         with suppress(ValueError):  # what is no literal is no parameter that a call could spell
             found[name] = ast.literal_eval(value)
-    return parameters, traits
+    return parameters, kinds, traits
 
 
 def find(kind: str, name: str) -> Entry:
@@ -153,7 +163,20 @@ def bind(entry: Entry, call: Call) -> dict[str, Value]:
         if key in given:
             raise SpecError(f"{call}: argument {key!r} is given twice")
         given[key] = value
+    for key, value in given.items():
+        if not _fits(value, entry.kinds.get(key, "")):
+            raise SpecError(f"{call}: {key} takes {entry.kinds[key].replace(' | ', ' or ')}, got {value!r}")
     return given
+
+
+def _fits(value: Value, kind: str) -> bool:
+    """Whether a value is of a kind such as `float` or `int | None`, as annotations write it; floats are finite."""
+    kinds = {"NoneType" if name == "None" else name for name in kind.split(" | ")}
+    if not kinds <= {"int", "float", "str", "bool", "NoneType"}:
+        return True
+    if isinstance(value, float):
+        return "float" in kinds and math.isfinite(value)
+    return type(value).__name__ in kinds or (type(value) is int and "float" in kinds)
 
 
 def make(kind: str, call: Call, **inherited: Any) -> Any:
@@ -180,7 +203,8 @@ def load_own(target: str) -> Any:
         path = Path(where)
         if not path.is_file():
             raise SpecError(f"{target}: there is no file {where}")
-        module_name = "turncoat_own_" + re.sub(r"\W", "_", str(path.resolve()))
+        content = hashlib.sha256(path.read_bytes()).hexdigest()  # an edited file is another module
+        module_name = f"turncoat_own_{path.stem}_{content[:16]}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None
         assert spec.loader is not None
@@ -190,18 +214,26 @@ def load_own(target: str) -> Any:
             sys.modules[module_name] = module
             try:
                 spec.loader.exec_module(module)
-            except BaseException as error:
+            except Exception as error:
                 del sys.modules[module_name]
                 raise SpecError(f"{target}: importing {where} raised {type(error).__name__}: {error}") from error
     else:
         try:
             module = importlib.import_module(where)
-        except ImportError as error:
-            raise SpecError(f"{target}: cannot import {where}: {error}") from error
+        except Exception as error:
+            raise SpecError(f"{target}: cannot import {where}: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise SpecError(f"{target}: {where} has no {attribute!r}: {suggest(attribute, names)}")
     return getattr(module, attribute)
+
+
+def parameters(function: Any) -> Iterable[str]:
+    """The names of a callable's parameters; none where it does not tell."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
 
 
 def own_file(target: str) -> Path | None:

@@ -23,7 +23,7 @@ from turncoat.spelling import LONGEST, Call, Value, parse, parse_chain
 EVALUATIONS = 20  # about how many there are in a run that does not say how often
 SEEDS = 2**63  # all that torch's generators tell apart
 SCHEDULES = {  # the learning rate's factor over the rounds; see `schedule`
-    name: Entry("schedule", name, __name__, "", dict.fromkeys(parameters), "", "", {})
+    name: Entry("schedule", name, __name__, "", dict.fromkeys(parameters), {}, "", "", {})
     for name, parameters in {
         "constant": (),
         "step": ("every", "factor"),
@@ -98,11 +98,11 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     clip: float | None = None
     """Largest Euclidean norm; None: none."""
     clip_at: Literal["worker", "server_inputs", "aggregate"] = "worker"
-    """worker: honest workers before they send; server_inputs: all that arrives; aggregate: what the rule returns."""
+    """worker: honest gradients, before momentum; server_inputs: all that arrives; aggregate: what the rule returns."""
     local_steps: int = 1
     """Above 1, workers send the difference that so many steps make."""
     local_lr: float | None = None
-    """Learning rate of local steps; None: lr."""
+    """Learning rate of the local steps, whose difference the server scales by lr; needed for more than one step."""
     share: Literal["all", "honest"] = "all"
     """Over whom the data is dealt."""
     byzantine: Literal["last", "random"] = "last"
@@ -111,7 +111,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """First round under attack, from 0."""
     attack_stop: int | None = None
     """First round no longer under attack; None: attacked to the end."""
-    knowledge: Literal["omniscient", "own"] = "omniscient"
+    knowledge: str = "omniscient"  # or "partial(k)", k honest workers' vectors; or "own": its own data only
     """What the adversary sees: all honest vectors, or what its own workers computed."""
     nonfinite: Literal["exclude", "raise", "propagate"] = "exclude"
     """What the rule does with rows that are not finite."""
@@ -217,9 +217,24 @@ def check(spec: Spec) -> None:
     _schedule(spec.schedule)
     if spec.byzantine == "random" and spec.share == "honest":
         raise SpecError("byzantine = 'random' makes every worker honest in some round: it needs share = 'all'")
+    if spec.local_steps > 1 and spec.local_lr is None:
+        raise SpecError(f"local_steps = {spec.local_steps} needs local_lr: lr is then the server's, often 1")
+    seen(spec)
     for seed in msgspec.structs.astuple(spec.seed) if isinstance(spec.seed, Seeds) else (spec.seed,):
         if not 0 <= seed < SEEDS:
             raise SpecError(f"seed {seed} must be at least 0 and below 2**63")
+
+
+def seen(spec: Spec) -> int | None:
+    """How many honest workers' vectors the adversary sees; None for all of them."""
+    call = parse(spec.knowledge)
+    levels = {"omniscient": None, "own": 0}
+    if call.name in levels and not (call.args or call.kwargs):
+        return levels[call.name]
+    match call.args:
+        case (int(k),) if call.name == "partial" and k > 0 and not call.kwargs:
+            return k
+    raise SpecError(f"knowledge is omniscient, partial(k) with k honest vectors seen, or own, got {spec.knowledge!r}")
 
 
 def _at_least(spec: Spec, key: str, least: int) -> None:
@@ -268,14 +283,13 @@ def _spell(kind: str, call: Call) -> str:
 
 
 def _spell_bound(entry: Entry, given: Mapping[str, Value]) -> str:
-    """Arguments by name and in order, without defaults other than a strength, and 8.0 as 8 where a float is taken."""
+    """Arguments by name and in order, without defaults other than a strength, and 8.0 as 8."""
     kept: dict[str, Value] = {}
     for key, default in entry.parameters.items():
         value = given.get(key, default)
         if value == default and (key != entry.traits.get("strength") or value is None):
             continue
-        whole = isinstance(default, float) and isinstance(value, float) and value.is_integer()
-        kept[key] = int(value) if whole else value  # type: ignore[arg-type]
+        kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
     return str(Call(entry.name, (), kept))
 
 

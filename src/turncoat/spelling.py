@@ -8,8 +8,10 @@ from __future__ import annotations
 import ast
 import json
 import keyword
+import math
 import re
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from turncoat.errors import SpecError
 
@@ -87,8 +89,14 @@ def _parse_link(link: str, text: str) -> Call:
         if any(keyword.arg is None for keyword in node.keywords):
             raise SpecError(f"cannot read {link.strip()!r}: ** is not part of the syntax")
         kwargs = {keyword.arg: _value(keyword.value, link) for keyword in node.keywords if keyword.arg}
+        if len(kwargs) < len(node.keywords):
+            raise SpecError(f"an argument is given twice in {link.strip()!r}")
         return Call(node.func.id, tuple(_value(arg, link) for arg in node.args), kwargs)
     raise SpecError(f"cannot read {link.strip()!r} in {text!r}: write name, name(key=value) or a >> b")
+
+
+def _finite(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _value(node: ast.expr, link: str) -> Value:
@@ -99,8 +107,8 @@ def _value(node: ast.expr, link: str) -> Value:
             return [_value(item, link) for item in node.elts]
         case ast.Call():  # a part inside a part stays text, parsed again by whoever takes it
             return ast.unparse(node)
-        case ast.Constant(value=value) if value is None or isinstance(value, bool | int | float | str):
+        case ast.Constant(value=value) if value is None or isinstance(value, bool | int | str) or _finite(value):
             return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if _finite(value):
             return -value
     raise SpecError(f"cannot read {ast.unparse(node)!r} in {link.strip()!r}: only numbers, names, strings and lists")

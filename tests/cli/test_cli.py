@@ -80,6 +80,20 @@ def test_what_is_finished_is_not_computed_again(tmp_path):
     assert len(list(tmp_path.glob("*.json"))) == 2
 
 
+def test_mistakes_in_any_run_of_a_grid_show_before_the_first(tmp_path):
+    for rule in ("krum", "nnm", "multi_krum(m=0)"):
+        found = turncoat("run", "-n", "9", "-f", "4", "--rule", "mean", "--rule", rule, "-o", tmp_path / "out")
+        assert found.returncode == 2
+        assert not (tmp_path / "out").exists()
+
+
+def test_what_lies_in_the_output_folder_is_left_alone(tmp_path):
+    (tmp_path / ".gitignore").write_text("secrets")
+    invoke(*RUN, "-o", tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == "secrets"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_grid_from_a_file_with_a_page(tmp_path):
     spec = tmp_path / "grid.toml"
     spec.write_text('n = 8\nf = 2\nrounds = 4\nrule = ["mean", "krum"]\nattack = ["none", "sign_flip"]\nseed = 1\n')

@@ -72,13 +72,50 @@ def test_clipping_places():
     clipped = rows * (0.05 / rows.norm(dim=1, keepdim=True)).clamp(max=1)
     sent = x.federation.prepare(x.state)
     assert torch.allclose(sent.rows[:5], clipped[:5], atol=1e-6)
-    _, aggregate = x.federation.round(x.state, sent, x.federation.craft(x.state, sent)[0])
-    assert torch.allclose(aggregate, (clipped[:5].sum(0) - 10 * clipped[:5].mean(0)) / 6, atol=1e-6)
+    _, aggregation = x.federation.round(x.state, sent, x.federation.craft(x.state, sent)[0])
+    assert torch.allclose(aggregation.vector, (clipped[:5].sum(0) - 10 * clipped[:5].mean(0)) / 6, atol=1e-6)
     for place in ("server_inputs", "aggregate"):
-        _, _, aggregate = (run := training(clip=0.05, clip_at=place, attack="ipm(epsilon=10)")).federation.step(
-            run.state
-        )
-        assert float(aggregate.norm()) <= 0.05 + 1e-6
+        run = training(clip=0.05, clip_at=place, attack="ipm(epsilon=10)")
+        following, _, _ = run.federation.step(run.state)
+        assert float((following.parameters - run.state.parameters).norm()) <= 0.1 * 0.05 + 1e-6
+
+
+def test_the_servers_clipping_does_not_reach_the_workers_momenta():
+    for attack in ("none", "ipm(epsilon=10)"):
+        run = training(clip=0.001, clip_at="server_inputs", momentum=0.9, attack=attack)
+        following, _, _ = run.federation.step(run.state)
+        assert float(following.momenta[:5].norm(dim=1).min()) > 0.01
+    run = training(clip=0.001, clip_at="aggregate", rule="centered_clipping")
+    following, _, _ = run.federation.step(run.state)
+    assert float(following.rule.norm()) > 0.01
+
+
+def test_several_answers_can_be_tried_on_what_was_sent():
+    run = training(attack="sign_flip", momentum=0.9)
+    sent = run.federation.prepare(run.state)
+    kept = sent.rows.clone()
+    answers = [run.federation.round(run.state, sent, rows)[0].parameters for rows in (sent.rows[5:] * 2, -kept[5:])]
+    assert torch.equal(sent.rows, kept)
+    assert torch.equal(answers[1], run.federation.step(run.state)[0].parameters)
+    assert not torch.equal(*answers)
+    assert sent.rows.data_ptr() not in {run.federation.prepare(run.state).rows.data_ptr() for _ in range(3)}
+
+
+def test_what_an_attack_crafts_is_checked():
+    class Odd(tc.Attack):
+        name = "odd"
+
+        def craft(self, view):
+            return torch.zeros(1)
+
+    with pytest.raises(tc.InputError, match=r"crafted \(1,\)"):
+        training(attack=Odd()).advance()
+    run = training(attack=tc.SignFlip(), f=2)
+    sent = run.federation.prepare(run.state)
+    same = sent.rows[4:5].expand(2, -1)  # shares memory with the rows that it replaces
+    following, _ = run.federation.round(run.state, sent, same)
+    expected = torch.cat([sent.rows[:5], sent.rows[4:5]]).mean(0)
+    assert torch.allclose(following.parameters, run.state.parameters - 0.1 * expected, atol=1e-6)
 
 
 def test_local_steps_with_one_step_are_gradients_and_with_more_are_sgd():
@@ -204,6 +241,16 @@ def test_an_adversary_who_sees_its_own_data_only():
     with pytest.raises(tc.HiddenError, match="honest vectors are hidden"):
         training(attack="ipm", knowledge="own").advance()
     training(attack="ipm(population=own)", knowledge="own").advance()
+
+
+def test_an_adversary_who_sees_some_honest_workers():
+    run = training(attack="ipm(epsilon=2)", knowledge="partial(3)")
+    sent = run.federation.prepare(run.state)
+    rows, _ = run.federation.craft(run.state, sent)
+    assert torch.allclose(rows[0], -2 * sent.rows[:3].mean(0), atol=1e-6)
+    for knowledge in ("partial", "partial(0)", "partial(k=3)", "all", "own(1)"):
+        with pytest.raises(tc.SpecError, match="knowledge is omniscient"):
+            training(knowledge=knowledge)
 
 
 def test_byzantine_workers_without_data():

@@ -62,7 +62,14 @@ class Noisy(nn.Module):
     [
         {"rule": "centered_clipping(tau=1)", "momentum": 0.9, "attack": "gaussian(sigma=1)"},
         {"rule": "bucketing >> median", "server_momentum": 0.9, "attack": "label_flip", "schedule": "cosine"},
-        {"rule": "krum", "local_steps": 2, "attack": "sign_flip", "byzantine": "random", "momentum": 0.5},
+        {
+            "rule": "krum",
+            "local_steps": 2,
+            "local_lr": 0.1,
+            "attack": "sign_flip",
+            "byzantine": "random",
+            "momentum": 0.5,
+        },
     ],
 )
 def test_a_run_saved_and_loaded_at_any_round_goes_on_bit_for_bit(tmp_path, fields, stop):
@@ -94,6 +101,19 @@ def test_an_interrupted_run_continues_from_its_checkpoint(tmp_path):
     assert result.records == expected.records
     with pytest.raises(tc.ResultError, match="belongs to another run"):
         tc.train(**{**SMALL, "lr": 0.2}, checkpoint=path)
+
+
+def test_an_evaluation_cut_short_is_made_up_for(tmp_path, monkeypatch):
+    expected = tc.train(**SMALL)
+    run = tc.Training(Spec(**SMALL))
+    for _ in range(3):
+        run.advance()
+    evaluate = run.federation.learner.evaluate
+    monkeypatch.setattr(run.federation.learner, "evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.advance()
+    monkeypatch.setattr(run.federation.learner, "evaluate", evaluate)
+    assert tc.Training.load(run.save(tmp_path / "run.safetensors")).finish().records == expected.records
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"\xff" * 8 + b"{}"])
@@ -165,6 +185,9 @@ def test_float64_and_other_learning_rates():
         ({"device": "gpu"}, "unknown device"),
         ({"gradients": "magic"}, "gradients"),
         ({"rounds": "many"}, "rounds takes an integer"),
+        ({"local_steps": 3}, "needs local_lr"),
+        ({"task": "mean_estimation", "attack": "label_flip"}, "has none"),
+        ({"device": "meta"}, "not supported"),
     ],
 )
 def test_mistakes_get_one_clear_line(fields, message):

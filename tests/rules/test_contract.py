@@ -151,6 +151,47 @@ def test_centered_clipping_is_not_poisoned_for_ever():
     assert torch.isfinite(rule.step(X, state)[0].vector).all()
 
 
+def test_propagated_rows_are_not_chosen_by_krum():
+    X = torch.randn(9, 4)
+    X[0], X[5] = 1e6, torch.nan
+    for name in ("krum", "multi_krum"):
+        found = tc.rule(name, f=2, nonfinite="propagate")(X)
+        assert found.norm() < 10
+
+
+def test_rule_objects_take_the_f_and_the_policy_of_their_use():
+    assert tc.rule(tc.NNM() >> tc.TrimmedMean(), f=2) == tc.rule("nnm >> trimmed_mean", f=2)
+    with pytest.raises(tc.SpecError, match="built with nonfinite = 'exclude'"):
+        tc.rule(tc.Median(), f=1, nonfinite="propagate")
+
+
+def test_zeros_beside_the_largest_and_smallest_numbers():
+    X = torch.zeros(9, 3, dtype=torch.float64)
+    for odd in (1.7e308, 1e-320):
+        X[8] = odd
+        for name in ("trimmed_mean", "krum", "geometric_median", "nnm >> median"):
+            assert tc.rule(name, f=1)(X).abs().max() <= 1e-300
+
+
+def test_vectors_of_mixed_precision():
+    rows = [torch.randn(40) for _ in range(6)]
+    rows[3] = rows[3].double()
+    assert tc.rule("multi_krum", f=1)(rows).dtype == torch.float32
+
+
+def test_centered_clipping_in_half_precision_remembers():
+    X = torch.ones(5, 100_000, dtype=torch.float16)
+    _, state = tc.CenteredClipping(tau=1e4).step(X, torch.zeros(100_000, dtype=torch.float16))
+    assert torch.equal(state, X[0])
+
+
+def test_geometric_median_of_single_precision_under_an_offset_and_scattered_traitors():
+    X = 1e3 + torch.randn(20, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.06
+    X[11:] += 300 * torch.randn(9, 300, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rule = tc.rule("geometric_median", f=9)
+    assert (rule(X.float()).double() - rule(X)).norm() < 0.02 * (X[:11] - X[:11].mean(0)).norm(dim=1).mean()
+
+
 def test_own_rules(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("import numpy as np\ndef clipped(X, f, n):\n    return np.clip(X, -f, n).mean(0)\n")
@@ -163,6 +204,8 @@ def test_own_rules(tmp_path):
     assert torch.allclose(mixed(X), tc.NNM(f=1)(X).clamp(-1, 5).mean(0))
     with pytest.raises(tc.InputError, match=r"returned shape \(5,\)"):
         tc.rule(lambda X: X[:, 0])(X)
+    path.write_text("def clipped(X):\n    return X[0] * 0\n")
+    assert (tc.rule(f"{path}:clipped", f=1)(X) == 0).all()  # an edited file is read again
     with pytest.raises(tc.SpecError, match="no 'clip'"):
         tc.rule(f"{path}:clip", f=1)
     (tmp_path / "broken.py").write_text("1/0\n")

@@ -53,4 +53,6 @@ def z_max(n: int, f: int) -> float:
         0.2533
     """
     supporters = n // 2 + 1 - f
+    if supporters < 1:
+        raise SpecError(f"z_max is defined for a minority of traitors, not for f = {f} of n = {n}: give alie(z=...)")
     return float(ndtri((n - f - supporters) / (n - f))) if n - f > supporters else 0.0

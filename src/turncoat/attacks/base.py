@@ -19,15 +19,14 @@ from turncoat.rules import Rule
 class View:
     """What the adversary sees of one round; reading what its knowledge hides raises HiddenError.
 
-    It never holds the server's random stream: `generator` is the adversary's own.
+    Its tensors are the run's own: to be read, never written to. It never holds the server's random stream: `generator`
+    is the adversary's own.
     """
 
     n: int
     f: int
     honest_rows: Tensor | None = field(default=None, repr=False)
     own_rows: Tensor | None = field(default=None, repr=False)
-    seen: int | None = None
-    """How many of the honest rows the adversary sees, the first ones; None for all."""
     round: int = 0
     lr: float | None = None
     parameters: Tensor | None = field(default=None, repr=False)
@@ -38,9 +37,9 @@ class View:
     @property
     def honest(self) -> Tensor:
         """(h, d) the vectors that honest workers send this round, as far as the adversary sees them."""
-        if self.honest_rows is None or self.seen == 0:
+        if self.honest_rows is None:
             raise HiddenError("the honest vectors are hidden: the adversary's knowledge is its own data")
-        return self.honest_rows[: self.seen]
+        return self.honest_rows
 
     @property
     def own(self) -> Tensor:
@@ -48,6 +47,14 @@ class View:
         if self.own_rows is None:
             raise HiddenError("the Byzantine workers' own vectors are missing: give own=... or data of their own")
         return self.own_rows
+
+    @property
+    def like(self) -> Tensor:
+        """(.., d) a tensor of the size, dtype and device of what is sent, whatever its values."""
+        for tensor in (self.parameters, self.honest_rows, self.own_rows):
+            if tensor is not None:
+                return tensor
+        raise HiddenError("the view holds no vector at all")
 
     def population(self, name: str) -> Rows:
         """The rows that an attack takes its statistics over: "honest" or "own"."""
@@ -94,6 +101,8 @@ class Attack(Component, ABC):
         """
         if self.f is None:
             raise SpecError(f"{self} needs f, the number of Byzantine workers: give f=...")
+        if not isinstance(honest, Tensor):
+            raise InputError(f"honest is an (h, d) tensor, got {type(honest).__name__}")
         if honest.dim() != 2 or honest.numel() == 0 or not honest.dtype.is_floating_point:
             raise InputError(f"honest is an (h, d) floating point tensor, got {tuple(honest.shape)} {honest.dtype}")
         if own is not None and own.shape != (self.f, honest.shape[1]):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from turncoat.attacks.base import Attack, View
 from turncoat.errors import InputError, SpecError
-from turncoat.registry import is_own, load_own, make
+from turncoat.registry import is_own, load_own, make, parameters
 from turncoat.spelling import parse
 
 
@@ -43,10 +43,14 @@ def attack(spelling: str | Attack | Callable[..., Any], f: int | None = None) ->
 
 @dataclass(frozen=True)
 class OwnAttack(Attack):
-    """A callable of the honest vectors as an attack; it may return f rows or one that all f workers send."""
+    """A callable of the honest vectors as an attack; it may return f rows or one that all f workers send.
+
+    A parameter of its named `generator` is given the adversary's random stream.
+    """
 
     function: Callable[[Tensor], Any] = print
     target: str = "own"
+    draws = True
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -56,7 +60,8 @@ class OwnAttack(Attack):
         return self.target
 
     def craft(self, view: View) -> Tensor:
-        rows = self.function(view.honest.clone())
+        given = {"generator": view.generator} if "generator" in parameters(self.function) else {}
+        rows = self.function(view.honest.clone(), **given)
         d = view.honest.shape[1]
         if not isinstance(rows, Tensor) or rows.shape not in ((d,), (view.f, d)):
             shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__

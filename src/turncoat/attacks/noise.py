@@ -24,6 +24,6 @@ class Gaussian(Attack):
     mu: float = 0.0
 
     def craft(self, view: View) -> Tensor:
-        like = view.honest_rows if view.honest_rows is not None else view.own
-        noise = torch.randn((view.f, like.shape[1]), generator=view.generator)
+        like = view.like
+        noise = torch.randn((view.f, like.shape[-1]), generator=view.generator)
         return noise.mul_(self.sigma).add_(self.mu).to(dtype=like.dtype, device=like.device)

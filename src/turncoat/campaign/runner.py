@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from turncoat.errors import ResultError
-from turncoat.learning.training import Parts, Training
+from turncoat.learning.training import Training, check_parts
 from turncoat.results.files import package_hash, write_atomically
 from turncoat.results.result import Record, Result
 from turncoat.spec import Spec, key
@@ -25,10 +25,13 @@ def run_all(specs: Sequence[Spec], folder: Path | str, watch: Watch | None = Non
     """Run every spec that has no result in the folder yet, and return all results in the order of the specs.
 
     A file's name holds a hash of the complete spec, the user's own files and the package's source; nothing else
-    decides whether a result is used again. An interrupted run is saved and continued by the next call.
+    decides whether a result is used again. An interrupted run is saved and continued by the next call. Before the first
+    run, the rules and attacks of all are made and the folder is written to, so that mistakes show at once.
     """
     folder = Path(folder)
-    write_atomically(folder / ".gitignore", b"*.safetensors\n")
+    for spec in specs:
+        check_parts(spec)
+    write_atomically(folder / ".writable", b"").unlink()
     return [_run(spec, folder, None if watch is None else partial(watch, i)) for i, spec in enumerate(specs)]
 
 
@@ -48,7 +51,7 @@ def _run(spec: Spec, folder: Path, watch: Callable[[int, Record | None], None] |
             watch(spec.rounds, result.last)
         return result
     checkpoint = path.with_suffix(".safetensors")
-    training = _continued(checkpoint) or Training(spec, Parts())
+    training = _continued(checkpoint) or Training(spec)
     try:
         result = training.finish(watch)
     except KeyboardInterrupt:

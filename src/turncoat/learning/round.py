@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from turncoat.attacks import Attack, View
-from turncoat.errors import HiddenError
+from turncoat.errors import HiddenError, InputError, SpecError
 from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
 from turncoat.learning.state import State
 from turncoat.learning.streams import derive, torch_stream
-from turncoat.rules import Rule
-from turncoat.spec import Seeds, Spec
+from turncoat.rules import Aggregation, Rule
+from turncoat.spec import Seeds, Spec, seen
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,15 @@ class Clock:
 
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = 0.0
+    synchronise: Callable[[], None] | None = None
+    """Waits for the device, whose work would else count for whoever needs it first."""
 
     def start(self) -> None:
         self.started = perf_counter()
 
     def lap(self, phase: str) -> None:
+        if self.synchronise:
+            self.synchronise()
         now = perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.started
         self.started = now
@@ -57,7 +61,7 @@ class Clock:
 class Federation:
     """n workers around one server, with everything that does not change from round to round.
 
-    Methods that take a state leave it as it is, but `keep=False` lets a round reuse its memory.
+    Methods leave the state and what was sent as they are; only `keep=False` lets a round overwrite and reuse them.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Federation:
         self.schedule = schedule
         self.seeds = spec.seed
         self.n, self.f = spec.n, spec.f_actual
+        self._seen = seen(spec)
         self._own = self.f > 0 and (attack.needs_own or spec.attack_start > 0 or spec.attack_stop is not None)
         self._spare: list[Tensor] = []
         self._check()
@@ -97,18 +102,18 @@ class Federation:
             buffers=tuple(buffer.clone() for buffer in self.learner.buffers),
         )
 
-    def step(self, state: State, clock: Clock | None = None, keep: bool = True) -> tuple[State, Sent, Tensor]:
-        """One round of the run itself: the next state, what was sent and the aggregate."""
+    def step(self, state: State, clock: Clock | None = None, keep: bool = True) -> tuple[State, Sent, Aggregation]:
+        """One round of the run itself: the next state, what was sent and the aggregation."""
         clock = clock or Clock()
         clock.start()
         sent = self.prepare(state)
         clock.lap("gradients")
         rows, attack_state = self.craft(state, sent)
         clock.lap("attack")
-        following, aggregate = self.round(state, sent, rows, clock)
+        following, aggregation = self.round(state, sent, rows, clock, keep)
         if not keep:
             self._recycle(state.momenta)
-        return replace(following, attack=attack_state), sent, aggregate
+        return replace(following, attack=attack_state), sent, aggregation
 
     def prepare(self, state: State) -> Sent:
         """The vectors that the workers computed on their own data, clipped and with momentum."""
@@ -132,7 +137,11 @@ class Federation:
         """The rows that the adversary sends and its next state; None for rows that stay the workers' own."""
         if self.f == 0 or not self.attacked(state.round):
             return None, state.attack
-        return self.attack.step(self.view(state, sent), state.attack)
+        rows, attack_state = self.attack.step(self.view(state, sent), state.attack)
+        if not isinstance(rows, Tensor) or rows.shape != (self.f, self.learner.d):
+            shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+            raise InputError(f"{self.attack} crafted {shape}, expected a tensor of shape {(self.f, self.learner.d)}")
+        return rows, attack_state
 
     def view(self, state: State, sent: Sent) -> View:
         """What the adversary sees of this round."""
@@ -140,9 +149,8 @@ class Federation:
         return View(
             n=self.n,
             f=self.f,
-            honest_rows=sent.rows[: sent.honest],
+            honest_rows=sent.rows[: sent.honest][: self._seen] if self._seen != 0 else None,
             own_rows=sent.rows[sent.honest :] if sent.own else None,
-            seen=0 if self.spec.knowledge == "own" else None,
             round=state.round,
             lr=self.schedule(state.round),
             parameters=state.parameters,
@@ -150,15 +158,18 @@ class Federation:
             generator=torch_stream(self.seeds.adversary, "attack", state.round) if draws else None,
         )
 
-    def round(self, state: State, sent: Sent, rows: Tensor | None, clock: Clock | None = None) -> tuple[State, Tensor]:
-        """The next state after the Byzantine rows (f, d) arrived, and the aggregate; the attack's state is kept."""
+    def round(
+        self, state: State, sent: Sent, rows: Tensor | None, clock: Clock | None = None, keep: bool = True
+    ) -> tuple[State, Aggregation]:
+        """The next state after the Byzantine rows (f, d) arrived, and the aggregation; the attack's state is kept."""
         spec = self.spec
-        if rows is not None and rows.data_ptr() != sent.rows[sent.honest :].data_ptr():
-            sent.rows[sent.honest :].copy_(rows)
+        received = self._matrix().copy_(sent.rows) if keep else sent.rows
+        if rows is not None:
+            received[sent.honest :].copy_(rows)
         if spec.clip is not None and spec.clip_at == "server_inputs":
-            _clip(sent.rows, spec.clip)
+            _clip(received, spec.clip)
         generator = torch_stream(self.seeds.server, "rule", state.round) if self.rule.draws else None
-        aggregation, rule_state = self.rule.step(sent.rows, state.rule, generator, examined=False)
+        aggregation, rule_state = self.rule.step(received, state.rule, generator, examined=False)
         aggregate: Tensor = aggregation.vector
         if clock:
             clock.lap("rule")
@@ -173,11 +184,13 @@ class Federation:
             attack=state.attack,
             buffers=sent.buffers,
         )
-        if sent.momenta is not sent.rows:
-            self._recycle(sent.rows)
+        if received is not sent.momenta:
+            self._recycle(received)
+        elif rows is not None:
+            received[sent.honest :].zero_()  # what traitors sent is no momentum
         if clock:
             clock.lap("update")
-        return following, aggregate
+        return following, aggregation
 
     def attacked(self, round: int) -> bool:
         """Whether the attack is on in that round."""
@@ -185,6 +198,9 @@ class Federation:
         return self.spec.attack_start <= round and (stop is None or round < stop)
 
     def _check(self) -> None:
+        self.rule.check(self.n)
+        if self.f and self.attack.manipulates == "data" and not self.classes:
+            raise SpecError(f"{self.attack} poisons labels, and {self.spec.task} has none")
         if self._own and any(len(held) == 0 for held in self.batches.workers[self.n - self.f :]):
             raise HiddenError(
                 f"{self.attack} needs vectors that the Byzantine workers computed themselves, but share = "
@@ -216,7 +232,9 @@ class Federation:
         if self.spec.momentum_form == "damped":
             rows[:computing].mul_(1 - beta)
         rows[:computing].add_(before[:computing], alpha=beta)
-        if computing == self.n and self.f:
+        rows[computing:].zero_()  # nobody's momenta, so that the state holds no chance memory
+        overwritten = (computing == self.n and self.f > 0) or self.spec.clip_at == "server_inputs"
+        if overwritten:
             momenta = self._matrix()
             return rows, momenta.copy_(rows)
         return rows, rows
@@ -225,6 +243,7 @@ class Federation:
         spec = self.spec
         update = aggregate
         if spec.clip is not None and spec.clip_at == "aggregate":
+            update = update.clone()  # the rule may remember the vector
             _clip(update[None], spec.clip)
         if spec.weight_decay:
             update = update.add(state.parameters, alpha=spec.weight_decay)
@@ -253,5 +272,5 @@ class Federation:
 
 def _clip(rows: Tensor, largest: float) -> None:
     """Shorten the rows to at most that norm, in place."""
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    rows.mul_(largest / norms.clamp(min=largest))
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+    rows.mul_((largest / norms.clamp(min=largest)).to(rows.dtype))

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from turncoat.errors import ResultError
+
 
 @dataclass(frozen=True)
 class State:
@@ -30,7 +32,7 @@ class State:
         return replace(self, **{field.name: _clone(getattr(self, field.name)) for field in fields(self)})
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by a name each, for a file."""
+        """All tensors by a name each, for a file; raises ResultError for a state that is more than tensors."""
         found: dict[str, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -40,6 +42,8 @@ class State:
                 found |= {f"{field.name}.{key}": item for key, item in value.items()}
             elif isinstance(value, tuple):
                 found |= {f"{field.name}.{i}": item for i, item in enumerate(value)}
+            elif value is not None and field.name != "round":
+                raise ResultError(f"the {field.name}'s state is {type(value).__name__}: only tensors can be saved")
         return found
 
     @staticmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,10 @@ class Training:
         self.flags = [
             f"the {kind} is an object: the spec cannot make it again"
             for kind, thing in vars(parts).items()
-            if thing is not None and not isinstance(thing, registry.Component)
+            if thing is not None and not _spelled(spec, kind)
         ]
-        self.clock = Clock()
+        device = self.federation.x.device
+        self.clock = Clock(synchronise=partial(torch.cuda.synchronize, device) if device.type == "cuda" else None)
         self.started = _now()
         self._stopped = False
 
@@ -79,35 +80,38 @@ class Training:
     def advance(self) -> Record | None:
         """One round, and the record of it where an evaluation is due (also one of the start, before round 1)."""
         if not self.records:
-            self.records.append(self._evaluate())
+            self.records.append(self._evaluate(self.state))
         if self.done:
             return None
         round = self.state.round + 1
         try:
-            following, sent, aggregate = self.federation.step(self.state, self.clock, keep=False)
+            with _threads(self.spec.threads):
+                following, sent, aggregation = self.federation.step(self.state, self.clock, keep=False)
         except InputError:
             sent = self.federation.prepare(self.state)
             if torch.isfinite(sent.rows[: sent.honest]).all():
                 raise
             self._stopped = True
             self._flag(f"diverged: the honest vectors are not finite in round {round}")
-            self.records.append(self._evaluate())
+            self.records.append(self._evaluate(self.state))
             return self.records[-1]
-        self.state = following
-        if round % (self.spec.evaluate_every or 1) and round != self.spec.rounds:
-            return None
-        honest = sent.rows[: sent.honest].mean(0)
-        train_loss = float(sent.losses[: sent.honest].mean())
-        if not np.isfinite(train_loss):
-            self._flag(f"the training loss is not finite (first seen in round {round})")
-        self.records.append(self._evaluate(train_loss, aggregate, honest))
-        return self.records[-1]
+        if any(i < sent.honest for i in aggregation.excluded):
+            self._flag(f"honest vectors were excluded as not finite (first in round {round})")
+        record = None
+        if round % (self.spec.evaluate_every or 1) == 0 or round == self.spec.rounds:
+            train_loss = float(sent.losses[: sent.honest].mean())
+            if not np.isfinite(train_loss):
+                self._flag(f"the training loss is not finite (first seen in round {round})")
+            record = self._evaluate(following, train_loss, aggregation.vector, sent.rows[: sent.honest].mean(0))
+        self.state = following  # only now, so that an interrupted evaluation is made up for
+        self.records += [record] if record else []
+        return record
 
     def finish(self, watch: Watch | None = None) -> Result:
         """Advance to the end and return the result."""
         with _threads(self.spec.threads):
             if not self.records and self.done:
-                self.records.append(self._evaluate())
+                self.records.append(self._evaluate(self.state))
             while not self.done:
                 record = self.advance()
                 if watch:
@@ -138,9 +142,8 @@ class Training:
     def save(self, path: Path | str) -> Path:
         """Write all that it takes to continue, as one safetensors file; raises ResultError where it cannot."""
         about = {
-            "spec": json.loads(canonical(self.spec)),
             "round": self.state.round,
-            "records": msgspec.to_builtins(self.result())["records"],
+            "stopped": self._stopped,
             "result": self.result().encode().decode(),
         }
         tensors = {name: tensor.contiguous() for name, tensor in self.state.tensors().items()}
@@ -158,11 +161,14 @@ class Training:
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise ResultError(f"{path} is no checkpoint of turncoat: {error}") from None
         training = cls(before.spec, parts)
+        if state.parameters.shape != training.state.parameters.shape:
+            raise ResultError(f"{path} holds {state.parameters.numel()} parameters, this model has other ones")
         device = training.federation.x.device
         training.state = State.of(state.round, {name: tensor.to(device) for name, tensor in tensors.items()})
         training.records = list(before.records)
         training.clock.seconds = dict(before.timings)
         training.flags, training.started = list(before.flags), before.started
+        training._stopped = bool(about["stopped"])
         if before.source_hash != package_hash():
             training._flag(f"continued at round {state.round} by another version of the source code")
         return training
@@ -173,10 +179,14 @@ class Training:
             self.flags.append(text)
 
     def _evaluate(
-        self, train_loss: float | None = None, aggregate: Tensor | None = None, honest: Tensor | None = None
+        self,
+        state: State,
+        train_loss: float | None = None,
+        aggregate: Tensor | None = None,
+        honest: Tensor | None = None,
     ) -> Record:
         self.clock.start()
-        learner, data, state = self.federation.learner, self.dataset, self.state
+        learner, data = self.federation.learner, self.dataset
         loss, accuracy = learner.evaluate(state.parameters, data.x_test, data.y_test, buffers=state.buffers)
         distance = cosine = None
         if aggregate is not None and honest is not None:
@@ -204,7 +214,8 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
     seeds = spec.seed
     device = _device(spec.device)
     dataset_call, model_call = task_parts(spec.task)
-    dataset = parts.dataset or _load(str(dataset_call), derive(seeds.data, "dataset"))
+    read = _read if registry.is_own(dataset_call.name) else _read_once
+    dataset = parts.dataset or read(str(dataset_call), derive(seeds.data, "dataset"))
     split = registry.make("split", parse(spec.split))
     y_train, y_test = dataset.y_train.numpy(), dataset.y_test.numpy()
     rng = numpy_stream(seeds.data, "split")
@@ -229,10 +240,17 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
     return dataset, federation
 
 
-@lru_cache(maxsize=2)
-def _load(dataset: str, seed: int) -> Dataset:
-    """The data set, kept for the next run of a grid."""
+def check_parts(spec: Spec) -> None:
+    """Make a spec's rule and attack and raise what they would raise in a run: SpecError or ToleranceError."""
+    rule(spec.rule, f=spec.f, nonfinite=spec.nonfinite).check(spec.n)
+    attack(spec.attack, f=spec.f_actual)
+
+
+def _read(dataset: str, seed: int) -> Dataset:
     return load(registry.make("dataset", parse(dataset)), seed=seed)
+
+
+_read_once = lru_cache(maxsize=2)(_read)  # for the next run of a grid
 
 
 def train(
@@ -251,7 +269,7 @@ def train(
 ) -> Result:
     """Train under attack and return what was measured; further fields are those of `Spec`.
 
-    Rule, attack and split are names in the registry, `path.py:name`, or objects; `model` may be any `nn.Module`.
+    A name may be one in the registry or `path.py:name`; rule and attack may be objects, `model` any `nn.Module`.
     With `checkpoint`, the run is saved there when it is interrupted and continued from there when the file exists.
     `progress` shows a bar with the time left where the standard error is a terminal. Raises SpecError for names,
     fields and values that do not exist or fit, and DataUnavailableError for a data set that is not there.
@@ -293,6 +311,11 @@ def _shown(training: Training, progress: bool, watch: Watch | None) -> Iterator[
         yield seen
 
 
+def _spelled(spec: Spec, kind: str) -> bool:
+    """Whether a spec can make an object again from its name."""
+    return kind in ("rule", "attack") and not getattr(spec, kind).startswith("object:")
+
+
 def _fill(spec: Spec, resolved: Spec) -> Spec:
     """The spec with what the trainer chose itself."""
     return msgspec.structs.replace(
@@ -318,6 +341,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise SpecError(f"unknown device {name!r}: cpu, cuda or cuda:0") from None
+    if device.type not in ("cpu", "cuda"):
+        raise SpecError(f"device {name!r} is not supported: cpu, cuda or cuda:0")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SpecError(f"device {name!r} is not there: torch {torch.__version__} sees no CUDA device")
     return device
@@ -326,7 +351,10 @@ def _device(name: str) -> torch.device:
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    if count in (None, before):
+        yield
+        return
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -8,10 +8,13 @@ exchanges that the wanted ranks depend on.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+SMALL = 32768  # columns; torch spreads elementwise work over threads above that
 
 
 class Exchange(NamedTuple):
@@ -69,22 +72,29 @@ class Middle:
         n, columns = block.shape
         if self.scratch is None or self.scratch.shape[1] < columns:
             self.scratch = torch.empty((n + 1, columns), dtype=block.dtype, device=block.device)
-        free = list(self.scratch[:, :columns])
-        wires = list(block)
-        owned = [False] * n  # a wire owns a row of scratch, or still reads its row of the block
+        scratch = self.scratch[:, :columns]
+        if columns > SMALL or block.device.type != "cpu":
+            return self._select(list(block), list(scratch), torch.minimum, torch.maximum)
+        # Below what torch spreads over threads, NumPy does the same in a third of the time.
+        return [
+            *map(torch.from_numpy, self._select(list(block.numpy()), list(scratch.numpy()), np.minimum, np.maximum))
+        ]
+
+    def _select(self, wires: list[Any], free: list[Any], minimum: Any, maximum: Any) -> list[Any]:
+        owned = [False] * len(wires)  # a wire owns a row of scratch, or still reads its row of the block
         for low, high, want_low, want_high in self.exchanges:
             a, b = wires[low], wires[high]
             if want_low:
-                wires[low] = torch.minimum(a, b, out=free.pop())
+                wires[low] = minimum(a, b, out=free.pop())
             if want_high:
-                wires[high] = torch.maximum(a, b, out=b if owned[high] else free.pop())
+                wires[high] = maximum(a, b, out=b if owned[high] else free.pop())
             elif owned[high]:
                 free.append(b)
             if want_low and owned[low]:
                 free.append(a)
             owned[low] |= want_low
             owned[high] |= want_high
-        return [
-            wire if mine else free.pop().copy_(wire)
-            for wire, mine in zip(wires[self.ranks], owned[self.ranks], strict=True)
-        ]
+        for rank in range(len(wires))[self.ranks]:
+            if not owned[rank]:
+                wires[rank] = maximum(wires[rank], wires[rank], out=free.pop())  # a copy, in either library
+        return wires[self.ranks]

@@ -84,16 +84,17 @@ def _gram_about_first(rows: Rows) -> Tensor:
     return total.cpu()
 
 
-def combine(rows: Rows, weights: Tensor, out: Tensor | None = None) -> Tensor:
-    """(d,) weighted sum of the rows; a single row of weight 1 comes back bit for bit."""
-    if out is None:
-        out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
+def combine(rows: Rows, weights: Tensor) -> Tensor:
+    """(d,) weighted sum of the rows; a single row of weight 1 comes back bit for bit, a row of weight 0 has no part."""
+    out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
     used = weights.nonzero().flatten()
     if len(used) == 1 and weights[used[0]] == 1.0:
         rows, weights = rows.select(used.tolist()), weights[used]
     on_device = weights.to(device=rows.device, dtype=rows.work)
     for where, block in rows.blocks(WIDE):
         _write(out, where, block[0] if rows.n == 1 and weights[0] == 1.0 else on_device @ block, rows)
+    if len(used) < rows.n and not out.sum().isfinite():  # 0 times infinity
+        return combine(rows.select(used.tolist()), weights[used])
     return out
 
 
@@ -127,12 +128,9 @@ def mix(rows: Rows, matrix: Tensor) -> Tensor:
     return out
 
 
-def reduce(
-    rows: Rows, reduction: Callable[[Tensor], Tensor], matrix: Tensor | None = None, out: Tensor | None = None
-) -> Tensor:
+def reduce(rows: Rows, reduction: Callable[[Tensor], Tensor], matrix: Tensor | None = None) -> Tensor:
     """(d,) a coordinate-wise reduction (n, c) -> (c,) of the rows, or of their mixtures by an (m, n) matrix."""
-    if out is None:
-        out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
+    out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
     for where, block in rows.blocks(WIDE) if matrix is None else _mixtures(rows, matrix):
         _write(out, where, reduction(block), rows)
     return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -37,9 +38,8 @@ class Rows:
     def of(*segments: Tensor | Sequence[Tensor]) -> Rows:
         """Rows over (n, c) tensors or sequences of n vectors; segments stand side by side, nothing is copied."""
         kept = tuple(s if isinstance(s, Tensor) else tuple(s) for s in segments)
-        dtype = _first(kept[0]).dtype
-        for segment in kept[1:]:
-            dtype = torch.promote_types(dtype, _first(segment).dtype)
+        vectors = [part for s in kept for part in ([s] if isinstance(s, Tensor) else s)]
+        dtype = reduce(torch.promote_types, {vector.dtype for vector in vectors})
         return Rows(kept, dtype, work=torch.promote_types(dtype, torch.float32))
 
     @property
@@ -114,7 +114,7 @@ def examine(rows: Rows) -> tuple[Rows, list[int]]:
     peaks = peaks[finite & (peaks > 0)]
     if len(peaks) == 0 or (peaks.min() > TINY and peaks.max() < HUGE):
         return rows, bad
-    unit = 2.0 ** round(math.log2(float(peaks.median())))
+    unit = 2.0 ** max(-1000, min(1000, round(math.log2(float(peaks.median())))))  # 1/unit has to be a number, too
     return replace(rows, work=torch.float64, unit=unit), bad
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Aggregation:
     excluded: tuple[int, ...] = ()
     """Rows with an entry that is not finite; they took no part."""
     scores: Tensor | None = None
-    """(n,) float64 what the rule ranked the rows by, lower is better; nan for excluded rows."""
+    """float64 what the rule ranked the rows by (mixtures, in a chain), lower is better; nan for excluded rows."""
     diagnostics: dict[str, float] = field(default_factory=dict)
 
 
@@ -64,7 +65,7 @@ class Part(Component, ABC):
     """Whether it draws random numbers, from the server's stream in a run."""
 
     def __post_init__(self) -> None:
-        if self.f is not None and (isinstance(self.f, bool) or not isinstance(self.f, int) or self.f < 0):
+        if self.f is not None and (isinstance(self.f, bool) or not isinstance(self.f, Integral) or self.f < 0):
             raise SpecError(f"f counts Byzantine workers, a whole number from 0 up, got {self.f!r}")
 
     def most(self, n: int) -> int:
@@ -78,6 +79,10 @@ class Part(Component, ABC):
     def parts(self) -> tuple[Part, ...]:
         """The parts of a chain in their order; one that is no chain is its own only part."""
         return (self,)
+
+    def with_f(self, f: int) -> Self:
+        """The same part for f Byzantine rows."""
+        return replace(self, f=f)
 
     def __rshift__(self, after: Part) -> Chain:
         if not isinstance(after, Part):
@@ -138,10 +143,8 @@ class Rule(Part):
         further pass for coordinate-wise rules; `examined=False` leaves them out.
         """
         rows, restore = read(X)
-        n = entering = rows.n
-        for part in self.parts():
-            part._tolerate(entering, self.f)
-            entering = part.count(entering)
+        n = rows.n
+        self.check(n)
         rows, bad = examine(rows) if self.nonfinite != "propagate" else (rows, [])
         good = [i for i in range(n) if i not in bad]
         if bad:
@@ -161,6 +164,12 @@ class Rule(Part):
             diagnostics=diagnostics,
         )
         return aggregation, state
+
+    def check(self, n: int) -> None:
+        """Raise ToleranceError or SpecError unless the rule can aggregate n rows."""
+        for part in self.parts():
+            part._tolerate(n, self.f)
+            n = part.count(n)
 
     @abstractmethod
     def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
@@ -263,6 +272,9 @@ class Chain(Rule):
 
     def parts(self) -> tuple[Part, ...]:
         return self.links
+
+    def with_f(self, f: int) -> Self:
+        return replace(self, f=f, links=tuple(part.with_f(f) for part in self.links))
 
     def init(self, like: Vectors) -> Any:
         return self._last().init(like)

@@ -32,7 +32,11 @@ def rule(spelling: str | Rule | Callable[..., Any], f: int | None = None, nonfin
     if isinstance(made, Mixing):
         raise SpecError(f"{made} is a mixing, not a rule: put a rule behind it, such as {made} >> trimmed_mean")
     assert isinstance(made, Rule)
-    if f is not None and made.f not in (None, f):
+    if f is not None and made.f is None:
+        made = made.with_f(f)
+    if nonfinite is not None and made.nonfinite != nonfinite:
+        raise SpecError(f"{made} was built with nonfinite = {made.nonfinite!r} but used with {nonfinite!r}")
+    if f is not None and made.f != f:
         raise SpecError(f"{made} was built with f = {made.f} but used with f = {f}: give f_actual for attackers apart")
     return made
 
@@ -54,7 +58,7 @@ def _adopt(thing: Any, target: str, f: int | None, nonfinite: str) -> Part:
     if isinstance(thing, Part):
         return thing
     if isinstance(thing, type) and issubclass(thing, Part):
-        return thing(f=f)
+        return thing(f=f, nonfinite=nonfinite) if issubclass(thing, Rule) else thing(f=f)
     if callable(thing):
         return OwnRule(thing, target, f=f, nonfinite=nonfinite)
     raise SpecError(f"{target} is {type(thing).__name__}: a rule is a callable from (n, d) to (d,)")

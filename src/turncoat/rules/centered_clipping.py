@@ -30,8 +30,8 @@ class CenteredClipping(WeightRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.tau > 0:
-            raise SpecError(f"tau is a length and must be above 0, got {self.tau}")
+        if not 0 < self.tau < math.inf:
+            raise SpecError(f"tau is a length, above 0 and finite, got {self.tau}")
         if self.iterations < 1:
             raise SpecError(f"iterations must be at least 1, got {self.iterations}")
 
@@ -53,7 +53,7 @@ class CenteredClipping(WeightRule):
         return Decision(weights, anchor=state, scores=-clipping)
 
     def remember(self, vector: Tensor, state: Tensor) -> Tensor:
-        return vector if math.isfinite(float(vector.abs().sum())) else state
+        return vector if vector.isfinite().all() else state
 
 
 def _clipping(distances: Tensor, tau: float) -> Tensor:

@@ -41,6 +41,8 @@ def read(X: Vectors | Rows) -> tuple[Rows, Callable[[Tensor], Any]]:
         return rows, lambda vector: dict(zip(keys, back(vector), strict=True))
     if isinstance(first, list | tuple) and first and isinstance(first[0], Tensor | np.ndarray):
         for i, item in enumerate(X):
+            if not isinstance(item, list | tuple):
+                raise InputError(f"vector {i} is {type(item).__name__} where vector 0 is a list of layers")
             if len(item) != len(first):
                 raise InputError(f"vector {i} has {len(item)} layers where vector 0 has {len(first)}")
         rows, back = _layers(X, range(len(first)))

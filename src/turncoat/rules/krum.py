@@ -38,7 +38,7 @@ class Krum(WeightRule):
 
     def decide(self, look: Look, state: None) -> Decision:
         scores = self.scores(look)
-        return Decision(_average(lowest(scores, 1), look.n), scores=scores)
+        return Decision(_average(lowest(scores, 1, look.tolerance), look.n), scores=scores)
 
     def scores(self, look: Look) -> Tensor:
         """(n,) sums of the squared distances to the nearest others, in units of the look's unit squared."""
@@ -65,18 +65,17 @@ class MultiKrum(Krum):
     def decide(self, look: Look, state: None) -> Decision:
         scores = self.scores(look)
         count = look.n - look.f if self.m is None else min(self.m, look.n)
-        return Decision(_average(lowest(scores, count), look.n), scores=scores)
+        return Decision(_average(lowest(scores, count, look.tolerance), look.n), scores=scores)
 
 
-def lowest(scores: Tensor, count: int) -> Tensor:
-    """Indices of the lowest scores; equal ones (within rounding) in the order of the rows."""
+def lowest(scores: Tensor, count: int, tolerance: float) -> Tensor:
+    """Indices of the lowest scores; equal ones (within the relative tolerance) in the order of the rows."""
     chosen: list[int] = []
-    left = scores.clone()
+    left = scores.nan_to_num(nan=torch.inf).tolist()
     for _ in range(count):
-        smallest = left.min()
-        tied = left <= smallest + 1e-9 * smallest.abs()
-        chosen.append(int(tied.nonzero()[0]) if tied.any() else next(i for i in range(len(left)) if i not in chosen))
-        left[chosen[-1]] = torch.inf
+        smallest = min(score for i, score in enumerate(left) if i not in chosen)
+        limit = smallest + tolerance * abs(smallest)
+        chosen.append(next(i for i, score in enumerate(left) if i not in chosen and score <= limit))
     return torch.tensor(chosen)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from turncoat.linalg import passes
@@ -31,7 +32,8 @@ class Geometry:
     def centred_gram(self) -> Tensor:
         """The Gram about the origin or, where all rows share a large offset, about one of the rows in their midst."""
         D = self.squared_distances
-        if self.gram.diagonal().median() <= OFFSET * D.median():
+        within_half = D.kthvalue(len(D) // 2 + 1).values.median()  # how far from a row the nearer half stands
+        if self.gram.diagonal().median() <= OFFSET * within_half:
             return self.gram
         centre = int(D.median(1).values.argmin())
         return passes.gram(self.rows, about=self.rows.select([centre]).dense()[0])
@@ -61,6 +63,11 @@ class Look:
     @property
     def unit(self) -> float:
         return self.rows.unit
+
+    @property
+    def tolerance(self) -> float:
+        """The relative rounding error to be expected in sums over the rows' coordinates."""
+        return 64 * torch.finfo(self.rows.work).eps
 
     @cached_property
     def squared_distances(self) -> Tensor:

@@ -15,7 +15,7 @@ class Mean(WeightRule):
     """Average all rows: the baseline that a single traitor can put anywhere."""
 
     name = "mean"
-    needs = "n >= 1"
+    needs = "n > f"
     uses_f = False
 
     def most(self, n: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ import torch
 
 from turncoat.errors import InputError
 from turncoat.linalg import passes
+from turncoat.registry import parameters
 from turncoat.rules.base import Outcome, Rule
 from turncoat.rules.look import Look
 
 
 @dataclass(frozen=True)
 class OwnRule(Rule):
-    """A callable of the (n, d) matrix as a rule; parameters of its named `f` or `n` are given to it.
+    """A callable of the (n, d) matrix as a rule; parameters of its named `f`, `n` or `generator` are given to it.
 
     It gets a torch tensor, or a NumPy array where it cannot work on tensors. Rows that are not finite are left out
     before, as for every rule.
@@ -27,6 +27,7 @@ class OwnRule(Rule):
     function: Callable[..., Any] = print
     target: str = "own"
     uses_f = False
+    draws = True
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -37,15 +38,18 @@ class OwnRule(Rule):
 
     def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
         X = look.rows.dense() if look.matrix is None else passes.mix(look.rows, look.matrix)
-        names = inspect.signature(self.function).parameters
-        known = {"f": look.f, "n": look.n}
+        names = parameters(self.function)
+        known = {"n": look.n, "generator": generator} | ({} if self.f is None else {"f": look.f})
         given = {key: value for key, value in known.items() if key in names}
         try:
             with warnings.catch_warnings():  # NumPy's functions warn when they are given tensors
                 warnings.simplefilter("error", DeprecationWarning)
                 result = self.function(X.clone(), **given)
-        except (TypeError, AttributeError, DeprecationWarning):
-            result = self.function(X.cpu().numpy().copy(), **given)
+        except (TypeError, AttributeError, DeprecationWarning) as error:
+            try:
+                result = self.function(X.cpu().numpy().copy(), **given)
+            except Exception:
+                raise error from None
         vector = torch.as_tensor(result).to(dtype=X.dtype, device=X.device)
         if vector.shape != X.shape[1:]:
             raise InputError(f"{self.target} returned shape {tuple(vector.shape)}, expected ({X.shape[1]},)")

@@ -1,0 +1,48 @@
+"""Tables and pictures of the README and the docs, from result files.
+
+python benchmarks/render.py demo/               # the demo's table and picture, into README.md
+python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from turncoat.report.charts import curves
+from turncoat.report.compare import Comparison, attack_text, compare
+from turncoat.results import read_all
+
+ROOT = Path(__file__).parent.parent
+
+
+def table(comparison: Comparison) -> str:
+    """Attacks in rows, rules in columns; each rule's worst attack is starred."""
+    rules, metric = comparison.rules, comparison.metric
+    lines = [["attack", *(f"`{rule}`" for rule in rules)], ["---"] * (len(rules) + 1)]
+    for attack in comparison.attacks:
+        cells = [
+            metric.text(comparison.value(rule, attack)) + r"\*" * comparison.is_worst(rule, attack) for rule in rules
+        ]
+        lines.append([f"`{attack}`" if attack != "none" else attack_text(attack), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def insert(page: Path, mark: str, text: str) -> None:
+    """Put text between the two marks of a page."""
+    mark = f"<!-- {mark} -->"
+    head, _, rest = page.read_text().partition(mark)
+    page.write_text(f"{head}{mark}\n{text}\n{mark}{rest.partition(mark)[2]}")
+
+
+def main() -> None:
+    folder, page, mark = (*sys.argv[1:], "README.md", "demo table")[:3] if len(sys.argv) < 4 else sys.argv[1:4]
+    (comparison,) = compare(read_all(folder))
+    insert(ROOT / page, mark, table(comparison))
+    if mark == "demo table":
+        chart = curves(comparison).configure(background="white")
+        chart.save(ROOT / "docs" / "images" / "demo.png", ppi=110)
+
+
+if __name__ == "__main__":
+    main()
