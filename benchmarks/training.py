@@ -91,6 +91,10 @@ def measure(case: dict[str, Any], sides: dict[str, Worker], seconds: float, repe
     return speeds
 
 
+def speed(rounds: float) -> str:
+    return f"{rounds:.0f}" if rounds >= 100 else f"{rounds:.3g}"
+
+
 def table(figures: dict[str, dict[str, float]]) -> str:
     lines = [
         "| case | turncoat | byzfl 0.0.11 | times | byzfl, allocator tuned | times | target |",
@@ -100,7 +104,7 @@ def table(figures: dict[str, dict[str, float]]) -> str:
         if key in figures:
             ours, theirs, tuned = (figures[key][side] for side in ("turncoat", "byzfl", "byzfl tuned"))
             lines.append(
-                f"| ({key}) {case['what']} | {ours:.3g} | {theirs:.3g} | **{ours / theirs:.1f}** | {tuned:.3g} "
+                f"| ({key}) {case['what']} | {speed(ours)} | {speed(theirs)} | **{ours / theirs:.1f}** | {speed(tuned)} "
                 f"| {ours / tuned:.1f} | {case['target']:g} |"
             )
     return "\n".join(lines)

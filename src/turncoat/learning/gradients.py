@@ -175,6 +175,8 @@ class Learner:
         each worker apart; the same arguments give the same bits. Raises SpecError for shapes that do not fit.
         """
         self._check(theta, x, y, out)
+        if self._short:  # neither draws nor keeps statistics
+            return self._compute(theta, x, y, out)
         with seeded(seed), self._holding(buffers):
             return self._compute(theta, x, y, out)
 

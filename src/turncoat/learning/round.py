@@ -113,7 +113,9 @@ class Federation:
         following, aggregation = self.round(state, sent, rows, clock, keep)
         if not keep:
             self._recycle(state.momenta)
-        return replace(following, attack=attack_state), sent, aggregation
+        if attack_state is not state.attack:
+            following = replace(following, attack=attack_state)
+        return following, sent, aggregation
 
     def prepare(self, state: State) -> Sent:
         """The vectors that the workers computed on their own data, clipped and with momentum."""
