@@ -103,10 +103,8 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     for key, case in CASES.items():
         if key in figures:
             ours, theirs, tuned = (figures[key][side] for side in ("turncoat", "byzfl", "byzfl tuned"))
-            lines.append(
-                f"| ({key}) {case['what']} | {speed(ours)} | {speed(theirs)} | **{ours / theirs:.1f}** | {speed(tuned)} "
-                f"| {ours / tuned:.1f} | {case['target']:g} |"
-            )
+            row = [f"({key}) {case['what']}", speed(ours), speed(theirs), f"**{ours / theirs:.1f}**", speed(tuned)]
+            lines.append(f"| {' | '.join(row)} | {ours / tuned:.1f} | {case['target']:g} |")
     return "\n".join(lines)
 
 
