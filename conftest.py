@@ -1,11 +1,17 @@
 """Examples in the README and the docs are tests: Python blocks share a page's namespace, `$ turncoat` lines run."""
 
+import os
 import shlex
 from contextlib import ExitStack, chdir
 from tempfile import TemporaryDirectory
 
+from hypothesis import settings
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+# A busy machine is no failure; and what CI tries is the same each time, so that it tells of the change alone.
+settings.register_profile("turncoat", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("turncoat")
 
 SLOW = ("turncoat demo",)  # has a test of its own
 

@@ -163,7 +163,7 @@ def tc_read(path):
 
 def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
     spec = tmp_path / "grid.toml"
-    spec.write_text('n = 8\nf = 2\nrounds = 400\nattack = ["none", "alie(z=1)", "alie(z=2)", "alie(z=3)"]\n')
+    spec.write_text('n = 8\nf = 2\nrounds = 1500\nattack = ["none", "alie(z=1)", "alie(z=2)", "alie(z=3)"]\n')
     command = [sys.executable, "-c", "from turncoat.cli import main; main()", "run", "grid.toml", "-o", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60
