@@ -61,7 +61,7 @@ class Clock:
 class Federation:
     """n workers around one server, with everything that does not change from round to round.
 
-    Methods leave the state and what was sent as they are; only `keep=False` lets a round overwrite and reuse them.
+    Methods leave the state and what was sent as they are; `keep=False` lets a round overwrite what was sent.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Federation:
         return State(
             round=0,
             parameters=parameters,
-            momenta=torch.zeros_like(self._matrix()) if self.spec.momentum else None,
+            momenta=self._matrix().zero_() if self.spec.momentum else None,
             server_momentum=torch.zeros_like(parameters) if self.spec.server_momentum else None,
             rule=self.rule.init(like),
             attack=self.attack.init(like),
@@ -111,11 +111,13 @@ class Federation:
         rows, attack_state = self.craft(state, sent)
         clock.lap("attack")
         following, aggregation = self.round(state, sent, rows, clock, keep)
-        if not keep:
-            self._recycle(state.momenta)
         if attack_state is not state.attack:
             following = replace(following, attack=attack_state)
         return following, sent, aggregation
+
+    def forget(self, state: State) -> None:
+        """Let later rounds reuse the memory of a state that nobody needs any more."""
+        self._recycle(state.momenta)
 
     def prepare(self, state: State) -> Sent:
         """The vectors that the workers computed on their own data, clipped and with momentum."""

@@ -103,7 +103,8 @@ class Training:
             if not np.isfinite(train_loss):
                 self._flag(f"the training loss is not finite (first seen in round {round})")
             record = self._evaluate(following, train_loss, aggregation.vector, sent.rows[: sent.honest].mean(0))
-        self.state = following  # only now, so that an interrupted evaluation is made up for
+        before, self.state = self.state, following  # only now, so that an interrupted evaluation is made up for
+        self.federation.forget(before)
         self.records += [record] if record else []
         return record
 
