@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from peers import HERE, Worker, peer_python
+from render import insert
 
 SAMPLES, TEST = 20_000, 1_000
 CNN = [
@@ -40,7 +41,6 @@ CASES: dict[str, dict[str, Any]] = {
     "c": {"what": "LeNet-5 (3x32x32), n=25, f=5", "model": "lenet5", "n": 25, "f": 5, "shape": [3, 32, 32],
           "layers": LENET, "target": 1.6},
 }  # fmt: skip
-MARK = "<!-- training -->"
 
 
 def data_file(folder: Path, shape: list[int]) -> Path:
@@ -141,9 +141,7 @@ def main() -> None:
     if options.write:
         about = {"platform": platform.platform(), "python": platform.python_version(), "threads": options.threads}
         (HERE / "training.json").write_text(json.dumps({"about": about, "rounds_per_second": figures}, indent=1) + "\n")
-        page = HERE.parent / "docs" / "benchmarks.md"
-        head, _, rest = page.read_text().partition(MARK)
-        page.write_text(f"{head}{MARK}\n{text}\n{MARK}{rest.partition(MARK)[2]}")
+        insert(HERE.parent / "docs" / "benchmarks.md", "training", text)
 
 
 if __name__ == "__main__":

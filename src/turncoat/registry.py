@@ -107,10 +107,10 @@ def _attributes(
     traits: dict[str, Value] = {}
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id in classes:
-            for mine, inherited in zip(
-                (parameters, kinds, traits), _attributes(classes[base.id], classes), strict=True
-            ):
-                mine |= inherited  # type: ignore[operator]
+            inherited = _attributes(classes[base.id], classes)
+            parameters |= inherited[0]
+            kinds |= inherited[1]
+            traits |= inherited[2]
     for item in node.body:
         match item:
             case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
@@ -228,12 +228,13 @@ def load_own(target: str) -> Any:
     return getattr(module, attribute)
 
 
-def parameters(function: Any) -> Iterable[str]:
-    """The names of a callable's parameters; none where it does not tell."""
+def accepted(function: Any, **offered: Any) -> dict[str, Any]:
+    """Those of the offered arguments that a callable has a parameter for; none where it does not tell."""
     try:
-        return inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return ()
+        return {}
+    return {key: value for key, value in offered.items() if key in parameters}
 
 
 def own_file(target: str) -> Path | None:

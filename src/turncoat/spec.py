@@ -328,13 +328,17 @@ def schedule(spec: Spec) -> Callable[[int], float]:
 
 def canonical(spec: Spec) -> bytes:
     """The resolved spec as JSON with sorted keys: the same bytes for every spelling of the same run."""
-    return msgspec.json.encode(resolve(spec), order="sorted")
+    return _encode(resolve(spec))
+
+
+def _encode(resolved: Spec) -> bytes:
+    return msgspec.json.encode(resolved, order="sorted")
 
 
 def key(spec: Spec) -> str:
     """A run's name among runs: sha256 of its canonical form and of the files of the user's own parts, in hex."""
     spec = resolve(spec)
-    digest = hashlib.sha256(canonical(spec))
+    digest = hashlib.sha256(_encode(spec))
     for call in (*task_parts(spec.task), *parse_chain(spec.rule), parse(spec.attack), parse(spec.split)):
         if registry.is_own(call.name):
             digest.update(_own_content(call.name))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from turncoat.attacks.base import Attack, View
 from turncoat.errors import InputError, SpecError
-from turncoat.registry import is_own, load_own, make, parameters
+from turncoat.registry import accepted, is_own, load_own, make
 from turncoat.spelling import parse
 
 
@@ -60,8 +60,7 @@ class OwnAttack(Attack):
         return self.target
 
     def craft(self, view: View) -> Tensor:
-        given = {"generator": view.generator} if "generator" in parameters(self.function) else {}
-        rows = self.function(view.honest.clone(), **given)
+        rows = self.function(view.honest.clone(), **accepted(self.function, generator=view.generator))
         d = view.honest.shape[1]
         if not isinstance(rows, Tensor) or rows.shape not in ((d,), (view.f, d)):
             shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__

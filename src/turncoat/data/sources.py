@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -129,8 +128,7 @@ def load(
     if isinstance(made, Source):
         return made.load(folder, seed)
     if callable(made):
-        offered = {"folder": folder, "seed": seed}
-        made = made(**{key: offered[key] for key in inspect.signature(made).parameters if key in offered})
+        made = made(**registry.accepted(made, folder=folder, seed=seed))
     if not isinstance(made, Dataset):
         raise SpecError(f"{dataset}: expected a Dataset, a Source or a function returning a Dataset, got {made!r:.50}")
     return made

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from turncoat.errors import SpecError
-from turncoat.registry import Component
+from turncoat.registry import Component, accepted
 
 Shape = tuple[int, ...]
 
@@ -64,13 +64,11 @@ def build_model(
 
 def _arguments(function: Callable[..., Any], name: str, offered: dict[str, Any]) -> dict[str, Any]:
     """Those of the offered arguments that the function has a parameter for."""
+    given = accepted(function, **offered)
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # some built-in callables have none
-        return {}
-    given = {key: value for key, value in offered.items() if key in signature.parameters}
-    try:
-        signature.bind(**given)
+        inspect.signature(function).bind(**given)
+    except ValueError:  # some built-in callables have no signature
+        return given
     except TypeError as error:
         raise SpecError(f"cannot call the model {name} with {list(given) or 'nothing'}: {error}") from None
     return given

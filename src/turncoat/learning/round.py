@@ -30,12 +30,9 @@ class Sent:
     rows: Tensor
     """(n, d) scratch: the honest vectors first; the last f rows are the Byzantine workers' own ones, if computed."""
     honest: int
-    own: bool
     losses: Tensor
     momenta: Tensor | None
     buffers: tuple[Tensor, ...]
-    identities: Tensor | None
-    """(n,) which worker stands in which row; None when worker i stands in row i."""
 
 
 @dataclass
@@ -135,7 +132,7 @@ class Federation:
             rows, momenta = self._with_momentum(rows, state.momenta, computing)
         if identities is not None:
             rows, losses = rows[identities], losses[identities]
-        return Sent(rows, h, self._own, losses, momenta, buffers, identities)
+        return Sent(rows, h, losses, momenta, buffers)
 
     def craft(self, state: State, sent: Sent) -> tuple[Tensor | None, object]:
         """The rows that the adversary sends and its next state; None for rows that stay the workers' own."""
@@ -149,17 +146,16 @@ class Federation:
 
     def view(self, state: State, sent: Sent) -> View:
         """What the adversary sees of this round."""
-        draws = self.attack.draws
         return View(
             n=self.n,
             f=self.f,
             honest_rows=sent.rows[: sent.honest][: self._seen] if self._seen != 0 else None,
-            own_rows=sent.rows[sent.honest :] if sent.own else None,
+            own_rows=sent.rows[sent.honest :] if self._own else None,
             round=state.round,
             lr=self.schedule(state.round),
             parameters=state.parameters,
             rule=self.rule,
-            generator=torch_stream(self.seeds.adversary, "attack", state.round) if draws else None,
+            generator=torch_stream(self.seeds.adversary, "attack", state.round) if self.attack.draws else None,
         )
 
     def round(

@@ -79,14 +79,17 @@ class Training:
 
     def advance(self) -> Record | None:
         """One round, and the record of it where an evaluation is due (also one of the start, before round 1)."""
+        with _threads(self.spec.threads):
+            return self._advance()
+
+    def _advance(self) -> Record | None:
         if not self.records:
             self.records.append(self._evaluate(self.state))
         if self.done:
             return None
         round = self.state.round + 1
         try:
-            with _threads(self.spec.threads):
-                following, sent, aggregation = self.federation.step(self.state, self.clock, keep=False)
+            following, sent, aggregation = self.federation.step(self.state, self.clock, keep=False)
         except InputError:
             sent = self.federation.prepare(self.state)
             if torch.isfinite(sent.rows[: sent.honest]).all():
@@ -110,13 +113,10 @@ class Training:
 
     def finish(self, watch: Watch | None = None) -> Result:
         """Advance to the end and return the result."""
-        with _threads(self.spec.threads):
-            if not self.records and self.done:
-                self.records.append(self._evaluate(self.state))
-            while not self.done:
-                record = self.advance()
-                if watch:
-                    watch(self.state.round, record)
+        while not self.done or not self.records:
+            record = self.advance()
+            if watch:
+                watch(self.state.round, record)
         return self.result()
 
     def result(self) -> Result:
@@ -215,8 +215,8 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
     seeds = spec.seed
     device = _device(spec.device)
     dataset_call, model_call = task_parts(spec.task)
-    read = _read if registry.is_own(dataset_call.name) else _read_once
-    dataset = parts.dataset or read(str(dataset_call), derive(seeds.data, "dataset"))
+    read = load if registry.is_own(dataset_call.name) else _load_once
+    dataset = parts.dataset or read(str(dataset_call), seed=derive(seeds.data, "dataset"))
     split = registry.make("split", parse(spec.split))
     y_train, y_test = dataset.y_train.numpy(), dataset.y_test.numpy()
     rng = numpy_stream(seeds.data, "split")
@@ -247,11 +247,7 @@ def check_parts(spec: Spec) -> None:
     attack(spec.attack, f=spec.f_actual)
 
 
-def _read(dataset: str, seed: int) -> Dataset:
-    return load(registry.make("dataset", parse(dataset)), seed=seed)
-
-
-_read_once = lru_cache(maxsize=2)(_read)  # for the next run of a grid
+_load_once = lru_cache(maxsize=2)(load)  # for the next run of a grid
 
 
 def train(

@@ -76,9 +76,8 @@ class Middle:
         if columns > SMALL or block.device.type != "cpu":
             return self._select(list(block), list(scratch), torch.minimum, torch.maximum)
         # Below what torch spreads over threads, NumPy does the same in a third of the time.
-        return [
-            *map(torch.from_numpy, self._select(list(block.numpy()), list(scratch.numpy()), np.minimum, np.maximum))
-        ]
+        rows = self._select(list(block.numpy()), list(scratch.numpy()), np.minimum, np.maximum)
+        return [torch.from_numpy(row) for row in rows]
 
     def _select(self, wires: list[Any], free: list[Any], minimum: Any, maximum: Any) -> list[Any]:
         owned = [False] * len(wires)  # a wire owns a row of scratch, or still reads its row of the block

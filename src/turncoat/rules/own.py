@@ -11,7 +11,7 @@ import torch
 
 from turncoat.errors import InputError
 from turncoat.linalg import passes
-from turncoat.registry import parameters
+from turncoat.registry import accepted
 from turncoat.rules.base import Outcome, Rule
 from turncoat.rules.look import Look
 
@@ -38,9 +38,8 @@ class OwnRule(Rule):
 
     def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
         X = look.rows.dense() if look.matrix is None else passes.mix(look.rows, look.matrix)
-        names = parameters(self.function)
-        known = {"n": look.n, "generator": generator} | ({} if self.f is None else {"f": look.f})
-        given = {key: value for key, value in known.items() if key in names}
+        known = {} if self.f is None else {"f": look.f}
+        given = accepted(self.function, n=look.n, generator=generator, **known)
         try:
             with warnings.catch_warnings():  # NumPy's functions warn when they are given tensors
                 warnings.simplefilter("error", DeprecationWarning)
