@@ -81,8 +81,11 @@ def test_what_is_finished_is_not_computed_again(tmp_path):
 
 
 def test_mistakes_in_any_run_of_a_grid_show_before_the_first(tmp_path):
-    for rule in ("krum", "nnm", "multi_krum(m=0)"):
-        found = turncoat("run", "-n", "9", "-f", "4", "--rule", "mean", "--rule", rule, "-o", tmp_path / "out")
+    grids = [["--rule", "mean", "--rule", rule] for rule in ("krum", "nnm", "multi_krum(m=0)")]
+    for late in ('split=["iid", "dirichlet(beta=-1)"]', 'task=["digits", "digits/mlp(hidden=0)"]'):
+        grids.append(["--set", late])
+    for grid in grids:
+        found = turncoat("run", "-n", "9", "-f", "4", *grid, "-o", tmp_path / "out")
         assert found.returncode == 2
         assert not (tmp_path / "out").exists()
 

@@ -26,7 +26,7 @@ def run_all(specs: Sequence[Spec], folder: Path | str, watch: Watch | None = Non
 
     A file's name holds a hash of the complete spec, the user's own files and the package's source; nothing else
     decides whether a result is used again. An interrupted run is saved and continued by the next call. Before the first
-    run, the rules and attacks of all are made and the folder is written to, so that mistakes show at once.
+    run, the parts of all are made and the folder is written to, so that mistakes show at once.
     """
     folder = Path(folder)
     for spec in specs:

@@ -242,7 +242,10 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
 
 
 def check_parts(spec: Spec) -> None:
-    """Make a spec's rule and attack and raise what they would raise in a run: SpecError or ToleranceError."""
+    """Make a spec's parts, short of reading data, and raise what they would raise in a run."""
+    dataset_call, model_call = task_parts(spec.task)
+    for kind, call in (("dataset", dataset_call), ("model", model_call), ("split", parse(spec.split))):
+        registry.make(kind, call)
     rule(spec.rule, f=spec.f, nonfinite=spec.nonfinite).check(spec.n)
     attack(spec.attack, f=spec.f_actual)
 
