@@ -25,6 +25,7 @@ docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(INSTALLED)
+	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/training.py
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -11,11 +11,12 @@ from typing import Any
 HERE = Path(__file__).parent
 PEERS = HERE.parent / ".peers"
 TUNED = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
-INSTALL = """{python} is not there. To install this peer into a virtual environment of its own:
-    python3.11 -m venv {venv}
-    {venv}/bin/pip install -c constraints.txt torch
-    {venv}/bin/pip install {package} --no-deps
-    {venv}/bin/pip install {needs}"""
+PACKAGES = {
+    "byzfl": ["byzfl==0.0.11 --no-deps", "numpy scipy matplotlib seaborn"],  # its torchvision has no CPU wheel
+    "byzpy": ["byzpy==0.1.4 --no-deps", "numpy cloudpickle"],  # likewise, and it asks for torch < 2.6
+    "flwr": ["flwr==1.41.0"],
+}
+"""What pip is given after torch, command by command."""
 
 
 class Worker:
@@ -47,8 +48,17 @@ class Worker:
 
 def peer_python(name: str) -> Path:
     """The interpreter of a peer's environment; FileNotFoundError says how to install it."""
-    python = PEERS / name / "bin" / "python"
+    venv = PEERS / name
+    python = venv / "bin" / "python"
     if not python.exists():
-        needs = "numpy scipy matplotlib seaborn"
-        raise FileNotFoundError(INSTALL.format(python=python, venv=PEERS / name, package="byzfl==0.0.11", needs=needs))
+        installs = "\n".join(
+            f"    {venv}/bin/pip install -c constraints.txt {what}" for what in ["torch", *PACKAGES[name]]
+        )
+        hint = "To install this peer into a virtual environment of its own"
+        raise FileNotFoundError(f"{python} is not there. {hint}:\n    python3.11 -m venv {venv}\n{installs}")
     return python
+
+
+def peer_title(name: str) -> str:
+    """`byzfl 0.0.11`."""
+    return PACKAGES[name][0].split()[0].replace("==", " ")

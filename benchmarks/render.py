@@ -2,6 +2,7 @@
 
 python benchmarks/render.py demo/               # the demo's table and picture, into README.md
 python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
+python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from turncoat.presets import NOT_OFFERED, PRESETS
 from turncoat.report.charts import curves
 from turncoat.report.compare import Comparison, attack_text, compare
 from turncoat.results import read_all
@@ -35,7 +37,20 @@ def insert(page: Path, mark: str, text: str) -> None:
     page.write_text(f"{head}{mark}\n{text}\n{mark}{rest.partition(mark)[2]}")
 
 
+def presets() -> dict[str, str]:
+    """The tables of docs/conventions.md, by their marks."""
+    lines = ["| name | preset | is |", "|---|---|---|"]
+    spelled = sorted((name, preset, call) for preset, calls in PRESETS.items() for name, call in calls.items())
+    lines += [f"| `{name}` | {preset} | `{call}` |" for name, preset, call in spelled]
+    missing = [f"- `{name}` of {preset}: {why}." for (preset, name), why in sorted(NOT_OFFERED.items())]
+    return {"presets": "\n".join(lines), "not offered": "\n".join(missing)}
+
+
 def main() -> None:
+    if sys.argv[1:] == ["presets"]:
+        for mark, text in presets().items():
+            insert(ROOT / "docs" / "conventions.md", mark, text)
+        return
     folder, page, mark = (*sys.argv[1:], "README.md", "demo table")[:3] if len(sys.argv) < 4 else sys.argv[1:4]
     (comparison,) = compare(read_all(folder))
     insert(ROOT / page, mark, table(comparison))

@@ -16,19 +16,36 @@ if TYPE_CHECKING:
     from turncoat.attacks import (
         ALIE,
         IPM,
+        ROP,
+        AGRTailored,
         Attack,
+        Backdoor,
+        BadNets,
+        FangKrum,
+        FangTrimmedMean,
         Gaussian,
         LabelFlip,
+        Mimic,
         MinMax,
         MinSum,
+        ModelReplacement,
+        NonFinite,
         Nothing,
+        OneCoordinate,
+        OneSided,
+        PoolAttack,
+        RandomIPM,
         SignFlip,
+        Strongest,
+        Tailored,
         View,
         attack,
+        strongest,
     )
     from turncoat.data.sources import Dataset
     from turncoat.data.splits import Partition, Split
     from turncoat.errors import (
+        BudgetError,
         DataUnavailableError,
         HiddenError,
         InputError,
@@ -41,18 +58,38 @@ if TYPE_CHECKING:
     from turncoat.linalg.allocator import tune_allocator
     from turncoat.results.result import Record, Result
     from turncoat.rules import (
+        AKSEL,
+        ARC,
+        CAF,
+        CGE,
+        MDA,
         NNM,
+        SMEA,
         Aggregation,
         Bucketing,
+        Bulyan,
         CenteredClipping,
+        Clipping,
+        DnC,
         GeometricMedian,
         Krum,
+        LinearScalarization,
+        MeaMed,
         Mean,
         Median,
+        Medoid,
         Mixing,
+        MixTailor,
+        MoNNA,
         MultiKrum,
+        Phocas,
+        Resampling,
         Rule,
+        SignGuard,
+        SignMajority,
+        SimilarityFilter,
         TrimmedMean,
+        Zeno,
         rule,
     )
     from turncoat.spec import Seeds, Spec
@@ -60,25 +97,35 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "turncoat.attacks": "ALIE IPM Attack Gaussian LabelFlip MinMax MinSum Nothing SignFlip View attack",
+    "turncoat.attacks": "ALIE IPM AGRTailored Attack Backdoor BadNets FangKrum FangTrimmedMean Gaussian "
+    "LabelFlip Mimic MinMax MinSum ModelReplacement NonFinite Nothing OneCoordinate "
+    "OneSided PoolAttack ROP RandomIPM SignFlip Strongest Tailored View attack "
+    "strongest",
     "turncoat.data.sources": "Dataset",
     "turncoat.data.splits": "Partition Split",
-    "turncoat.errors": "DataUnavailableError HiddenError InputError ResultError SpecError ToleranceError TurncoatError",
+    "turncoat.errors": "BudgetError DataUnavailableError HiddenError InputError ResultError SpecError "
+    "ToleranceError TurncoatError",
     "turncoat.learning.training": "Training train",
     "turncoat.linalg.allocator": "tune_allocator",
     "turncoat.results.result": "Record Result",
-    "turncoat.rules": "NNM Aggregation Bucketing CenteredClipping GeometricMedian Krum Mean Median Mixing MultiKrum "
-    "Rule TrimmedMean rule",
+    "turncoat.rules": "AKSEL ARC CAF CGE MDA NNM SMEA Aggregation Bucketing Bulyan CenteredClipping "
+    "Clipping DnC GeometricMedian Krum LinearScalarization MeaMed Mean Median Medoid "
+    "MixTailor Mixing MoNNA MultiKrum Phocas Resampling Rule SignGuard SignMajority "
+    "SimilarityFilter TrimmedMean Zeno rule",
     "turncoat.spec": "Seeds Spec",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
-    "ALIE", "IPM", "NNM", "Aggregation", "Attack", "Bucketing", "CenteredClipping", "DataUnavailableError", "Dataset",
-    "Gaussian", "GeometricMedian", "HiddenError", "InputError", "Krum", "LabelFlip", "Mean", "Median", "MinMax",
-    "MinSum", "Mixing", "MultiKrum", "Nothing", "Partition", "Record", "Result", "ResultError", "Rule", "Seeds",
-    "SignFlip", "Spec", "SpecError", "Split", "ToleranceError", "Training", "TrimmedMean", "TurncoatError", "View",
-    "attack", "rule", "train", "tune_allocator",
+    "AKSEL", "ALIE", "ARC", "CAF", "CGE", "IPM", "MDA", "NNM", "ROP", "SMEA", "AGRTailored", "Aggregation",
+    "Attack", "Backdoor", "BadNets", "Bucketing", "BudgetError", "Bulyan", "CenteredClipping", "Clipping",
+    "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Gaussian", "GeometricMedian",
+    "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization", "MeaMed", "Mean", "Median", "Medoid",
+    "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA", "ModelReplacement", "MultiKrum", "NonFinite",
+    "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "PoolAttack", "RandomIPM", "Record",
+    "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip", "SignGuard", "SignMajority",
+    "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored", "ToleranceError", "Training",
+    "TrimmedMean", "TurncoatError", "View", "Zeno", "attack", "rule", "strongest", "train", "tune_allocator",
 ]  # fmt: skip
 
 

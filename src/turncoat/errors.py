@@ -17,6 +17,10 @@ class ToleranceError(TurncoatError, ValueError):
     """More Byzantine workers than a rule can tolerate among n."""
 
 
+class BudgetError(TurncoatError, RuntimeError):
+    """An exact search that would take more steps than it was allowed."""
+
+
 class HiddenError(TurncoatError, PermissionError):
     """An attack read what its knowledge level hides, or needs what it was not given."""
 

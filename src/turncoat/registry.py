@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from turncoat.errors import SpecError
-from turncoat.spelling import Call, Value
+from turncoat.presets import NOT_OFFERED, PRESETS
+from turncoat.spelling import Call, Value, parse
 
 PACKAGE = Path(__file__).parent
 ROOMS = {
@@ -49,8 +50,15 @@ class Component:
             value = getattr(self, field.name)
             shown = value != field.default or (field.name == self.strength and value is not None)
             if shown and not field.kw_only:
-                given[field.name] = value
+                given[field.name] = _spelled(value)
         return str(Call(self.name, (), given))
+
+
+def _spelled(value: Any) -> Value:
+    """A parameter's value as a call writes it: parts of a part by their own spelling."""
+    if isinstance(value, list | tuple):
+        return [_spelled(item) for item in value]
+    return str(value) if isinstance(value, Component) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +84,14 @@ class Entry:
 @cache
 def entries(kind: str) -> dict[str, Entry]:
     """All registered components of a kind, by name."""
-    found = [entry for path in sorted(PACKAGE.glob(ROOMS[kind])) for entry in _read(kind, path)]
+    paths = sorted(PACKAGE.glob(ROOMS[kind]))
+    room = {name: node for path in paths for name, node in _classes(path).items()}  # they inherit from one another
+    found = [entry for path in paths for entry in _read(kind, path, room)]
     return {entry.name: entry for entry in found}
 
 
-def _read(kind: str, path: Path) -> Iterable[Entry]:
+def _read(kind: str, path: Path, classes: dict[str, ast.ClassDef]) -> Iterable[Entry]:
     module = ".".join(("turncoat", *path.relative_to(PACKAGE).with_suffix("").parts))
-    contract = path.with_name("base.py")  # where a room's classes inherit from, if not from their own file
-    classes = (_classes(contract) if contract.exists() else {}) | _classes(path)
     for node in _classes(path).values():
         parameters, kinds, traits = _attributes(node, classes)
         if "name" in _attributes(node, {})[2]:
@@ -118,6 +126,9 @@ def _attributes(
                 found = traits if "ClassVar" in kinds[name] else parameters
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 found = traits
+            case ast.FunctionDef(name=name):  # what depends on the parameters is no trait of the class
+                traits.pop(name, None)
+                continue
             case _:
                 continue
         with suppress(ValueError):  # what is no literal is no parameter that a call could spell
@@ -146,9 +157,34 @@ def check(kind: str, call: Call) -> Entry | None:
     """Check a call's name and argument names without importing anything; None stands for the user's own part."""
     if is_own(call.name):
         return None
+    call = expand(call)
     entry = find(kind, call.name)
     bind(entry, call)
     return entry
+
+
+def expand(call: Call) -> Call:
+    """The call that a `preset` among its arguments stands for, in this project's own terms; any other as it is.
+
+    Arguments given beside the preset win. Raises `SpecError` for an unknown preset and for what it has no name for.
+    """
+    preset = call.kwargs.get("preset")
+    if preset is None:
+        return call
+    if preset not in PRESETS:
+        raise SpecError(f"{call}: unknown preset {preset!r}: {suggest(str(preset), PRESETS)}")
+    if why := NOT_OFFERED.get((str(preset), call.name)):
+        raise SpecError(f"{call}: {preset}'s {call.name} is not offered: {why}")
+    known = parse(PRESETS[str(preset)].get(call.name, call.name))
+    given = {key: value for key, value in call.kwargs.items() if key != "preset"}
+    return Call(known.name, call.args, known.kwargs | given)
+
+
+def with_preset(call: Call, preset: str | None) -> Call:
+    """The call with a preset that is given apart, unless it names one itself."""
+    if preset is None or is_own(call.name):
+        return call
+    return Call(call.name, call.args, {"preset": preset} | call.kwargs)
 
 
 def bind(entry: Entry, call: Call) -> dict[str, Value]:
@@ -183,6 +219,7 @@ def make(kind: str, call: Call, **inherited: Any) -> Any:
     """Build a registered component, or load the user's own as it is."""
     if is_own(call.name):
         return load_own(call.name)
+    call = expand(call)
     entry = find(kind, call.name)
     given = bind(entry, call)
     try:

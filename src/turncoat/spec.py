@@ -278,6 +278,7 @@ def _spell_task(task: str) -> str:
 
 def _spell(kind: str, call: Call) -> str:
     """A call as all its spellings are written when resolved; raises `SpecError` for unknown names and arguments."""
+    call = registry.expand(call)
     entry = registry.check(kind, call)
     return str(call) if entry is None else _spell_bound(entry, registry.bind(entry, call))
 
@@ -289,8 +290,16 @@ def _spell_bound(entry: Entry, given: Mapping[str, Value]) -> str:
         value = given.get(key, default)
         if value == default and (key != entry.traits.get("strength") or value is None):
             continue
-        kept[key] = int(value) if isinstance(value, float) and value.is_integer() else value
+        kept[key] = _plain(value)
     return str(Call(entry.name, (), kept))
+
+
+def _plain(value: Value) -> Value:
+    """8.0 as 8, in lists too; not where an integer would be longer."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if whole else value  # type: ignore[arg-type]
 
 
 def _schedule(text: str) -> tuple[Entry, dict[str, Value]]:

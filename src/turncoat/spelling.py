@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 from turncoat.errors import SpecError
 
-Value = None | bool | int | float | str | list
+Value = None | bool | int | float | str | list | tuple
 LONGEST = 2000  # characters; Python's parser is not made for hostile input of any length
 OWN = re.compile(r"^\s*([\w./\\~ -]+\.py|[A-Za-z_][\w.]*):([A-Za-z_]\w*)\s*$")
 
@@ -34,10 +34,12 @@ class Call:
 
 
 def spell(value: Value) -> str:
-    """A literal as it is written in a call."""
+    """A literal as it is written in a call; text that is itself a call stands bare, as it came."""
     if isinstance(value, str) and value.isascii() and value.isidentifier() and not keyword.iskeyword(value):
         return value
-    if isinstance(value, list):
+    if isinstance(value, str) and _is_call(value):
+        return value
+    if isinstance(value, list | tuple):
         return f"[{', '.join(spell(item) for item in value)}]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
@@ -95,6 +97,13 @@ def _parse_link(link: str, text: str) -> Call:
     raise SpecError(f"cannot read {link.strip()!r} in {text!r}: write name, name(key=value) or a >> b")
 
 
+def _is_call(text: str) -> bool:
+    try:
+        return len(text) <= LONGEST and str(parse(text)) == text and text.endswith(")")
+    except SpecError:
+        return False
+
+
 def _finite(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -106,7 +115,7 @@ def _value(node: ast.expr, link: str) -> Value:
         case ast.List():
             return [_value(item, link) for item in node.elts]
         case ast.Call():  # a part inside a part stays text, parsed again by whoever takes it
-            return ast.unparse(node)
+            return str(_parse_link(ast.unparse(node), link))
         case ast.Constant(value=value) if value is None or isinstance(value, bool | int | str) or _finite(value):
             return value
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if _finite(value):

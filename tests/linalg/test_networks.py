@@ -1,8 +1,10 @@
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turncoat.linalg.networks import Middle, network
+from turncoat.linalg.networks import Ranks, network
 
 
 @given(n=st.integers(1, 40), data=st.data())
@@ -11,9 +13,22 @@ def test_the_middle_ranks_of_every_column_are_found(n, data):
     last = data.draw(st.integers(first, n - 1))
     X = torch.randn(n, 17, generator=torch.Generator().manual_seed(n)).round(decimals=1)  # with ties
     before = X.clone()
-    found = torch.stack(Middle(n, first, last)(X)).sort(0).values
+    found = torch.stack(Ranks(n, (first, last))(X)).sort(0).values
     assert torch.equal(found, X.sort(0).values[first : last + 1])
     assert torch.equal(X, before)
+
+
+@given(n=st.integers(1, 40), data=st.data())
+def test_groups_of_ranks_are_found(n, data):
+    cuts = sorted(data.draw(st.sets(st.integers(0, n), min_size=2)) | {n})
+    groups = [(a, b - 1) for a, b in pairwise(cuts)][:: data.draw(st.sampled_from([1, 2]))]
+    X = torch.randn(n, 9, generator=torch.Generator().manual_seed(n)).round(decimals=1)
+    found, expected = torch.stack(Ranks(n, *groups)(X)), X.sort(0).values
+    start = 0
+    for first, last in groups:
+        stop = start + last + 1 - first
+        assert torch.equal(found[start:stop].sort(0).values, expected[first : last + 1])
+        start = stop
 
 
 def test_zero_one_principle_for_small_networks():
@@ -21,11 +36,11 @@ def test_zero_one_principle_for_small_networks():
     for n in range(1, 11):
         X = torch.tensor([[i >> k & 1 for i in range(2**n)] for k in range(n)], dtype=torch.float32)
         for rank in range(n):
-            assert torch.equal(Middle(n, rank, rank)(X)[0], X.sort(0).values[rank])
+            assert torch.equal(Ranks(n, (rank, rank))(X)[0], X.sort(0).values[rank])
 
 
 def test_scratch_is_reused_and_blocks_may_shrink():
-    middle = Middle(5, 2, 2)
+    middle = Ranks(5, (2, 2))
     wide, narrow = torch.randn(5, 100), torch.randn(5, 7)
     middle(wide)
     scratch = middle.scratch
@@ -34,4 +49,4 @@ def test_scratch_is_reused_and_blocks_may_shrink():
 
 
 def test_pruning_leaves_fewer_exchanges_than_sorting():
-    assert len(network(25, 12, 12)) < len(network(25, 5, 19)) < 138  # Batcher's network for 25 has 138 exchanges
+    assert len(network(25, ((12, 12),))) < len(network(25, ((5, 19),))) < 138  # in all of Batcher's

@@ -19,11 +19,11 @@ def test_classes_and_spellings_make_the_same_rules():
 @pytest.mark.parametrize(
     ("spelling", "message"),
     [
-        ("medan", "did you mean median or mean or trimmed_mean"),
+        ("medan", "did you mean median or mean"),
         ("krum(k=3)", "krum has no argument 'k'"),
         ("krum(neighbour='n-f')", "did you mean neighbours"),
         ("krum(neighbours='n')", "neighbours is one of n-f-2, n-f-1, n-f"),
-        ("krum(1, 2)", "at most 1 argument"),
+        ("krum('n-f', 2, 2, 2)", "at most 3 argument"),
         ("krum('n-f', neighbours='n-f')", "given twice"),
         ("krum >> median", "only a mixing"),
         ("nnm", "is a mixing, not a rule"),

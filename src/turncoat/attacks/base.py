@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from turncoat.errors import HiddenError, InputError, SpecError
+from turncoat.linalg import passes
 from turncoat.linalg.rows import Rows
 from turncoat.registry import Component
 from turncoat.rules import Rule
@@ -32,6 +33,8 @@ class View:
     parameters: Tensor | None = field(default=None, repr=False)
     """(d,) the model that was broadcast, which every worker sees."""
     rule: Rule | None = None
+    rule_state: Any = field(default=None, repr=False)
+    """What the rule remembers, which follows from what it broadcast; None before the first round."""
     generator: torch.Generator | None = field(default=None, repr=False)
 
     @property
@@ -71,6 +74,8 @@ class Attack(Component, ABC):
     manipulates: ClassVar[str] = "gradients"
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, from the adversary's stream in a run."""
+    needs_rule: ClassVar[bool] = False
+    """Whether it is made for the rule that it meets, which a call by hand has to give."""
 
     @property
     def needs_own(self) -> bool:
@@ -93,11 +98,19 @@ class Attack(Component, ABC):
         """The Byzantine workers' batches as they train on them."""
         return x, y
 
-    def __call__(self, honest: Tensor, own: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        honest: Tensor,
+        own: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        rule: Rule | None = None,
+        parameters: Tensor | None = None,
+    ) -> Tensor:
         """(f, d) the Byzantine rows beside (h, d) honest ones, for one round by hand.
 
-        `own` (f, d) are the vectors that the Byzantine workers would have sent. Raises SpecError without f and
-        HiddenError where the attack needs `own` or data.
+        `own` (f, d) are the vectors that the Byzantine workers would have sent, `rule` is the one to be attacked,
+        `parameters` (d,) the model that was broadcast. Raises SpecError without f and HiddenError where the attack
+        needs what was not given, or data.
         """
         if self.f is None:
             raise SpecError(f"{self} needs f, the number of Byzantine workers: give f=...")
@@ -109,13 +122,26 @@ class Attack(Component, ABC):
             raise InputError(f"own has shape {tuple(own.shape)}, expected {(self.f, honest.shape[1])}")
         if self.manipulates == "data":
             raise HiddenError(f"{self} poisons data and has no rows of its own: use it in a training run")
-        view = View(len(honest) + self.f, self.f, honest.detach(), own, generator=generator)
+        view = View(
+            n=len(honest) + self.f,
+            f=self.f,
+            honest_rows=honest.detach(),
+            own_rows=own,
+            parameters=parameters,
+            rule=rule,
+            generator=generator,
+        )
         return self.step(view, self.init(honest))[0]
 
 
 def same_row(row: Tensor, f: int) -> Tensor:
     """(f, d) f times one row, without copies."""
     return row.expand(f, -1)
+
+
+def mean_row(rows: Rows) -> Tensor:
+    """(d,) the mean of the rows."""
+    return passes.combine(rows, torch.full((rows.n,), 1.0 / rows.n, dtype=torch.float64))
 
 
 def check_population(name: str) -> None:

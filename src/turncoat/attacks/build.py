@@ -10,23 +10,25 @@ from torch import Tensor
 
 from turncoat.attacks.base import Attack, View
 from turncoat.errors import InputError, SpecError
-from turncoat.registry import accepted, is_own, load_own, make
+from turncoat.registry import accepted, is_own, load_own, make, with_preset
 from turncoat.spelling import parse
 
 
-def attack(spelling: str | Attack | Callable[..., Any], f: int | None = None) -> Attack:
+def attack(spelling: str | Attack | Callable[..., Any], f: int | None = None, preset: str | None = None) -> Attack:
     """An attack from its name (`"alie(z=8)"`), an attack as it is, or any callable from (h, d) to (f, d) or (d,).
+
+    `preset` names another project whose conventions are taken, as does an argument of that name: `alie(preset=byzfl)`.
 
     Raises SpecError for names or arguments that do not exist, with the nearest that do.
 
     Examples:
-        >>> attack("ipm(2.5)", f=5)
-        IPM(f=5, epsilon=2.5, population='honest')
+        >>> str(attack("ipm(2.5)", f=5))
+        'ipm(epsilon=2.5)'
     """
     target = getattr(spelling, "__name__", type(spelling).__name__)
     thing: Any = spelling
     if isinstance(spelling, str):
-        call = parse(spelling)
+        call = with_preset(parse(spelling), preset)
         if not is_own(call.name):
             return make("attack", call, f=f)
         thing, target = load_own(call.name), call.name

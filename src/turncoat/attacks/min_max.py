@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from turncoat.attacks.base import Attack, View, same_row
+from turncoat.attacks.base import Attack, View, mean_row, same_row
 from turncoat.errors import SpecError
 from turncoat.linalg import passes
 from turncoat.linalg.rows import Rows
@@ -39,13 +39,12 @@ class MinMax(Attack):
 
     def gamma(self, rows: Rows, mean: Tensor, p: Tensor) -> float:
         """The strength; 0 where the direction vanishes."""
-        P = float(p.double().square().sum())
+        P = float(torch.linalg.vector_norm(p, dtype=torch.float64)) ** 2
         if P == 0.0:
             return 0.0
-        G = passes.gram(rows, about=mean)
-        squared = G.diagonal()
-        widest = float((squared[:, None] + squared[None, :] - 2 * G).max())
-        along = float(mean.double() @ p.double()) - passes.products(rows, p)  # <p, mean - x_i>
+        D = passes.squared_distances(rows, passes.gram(rows))
+        squared, widest = D.mean(1) - D.mean() / 2, float(D.max())  # to the mean, and between two of them
+        along = passes.products(Rows.of(mean[None]), p) - passes.products(rows, p)  # <p, mean - x_i>
         root = (along**2 - P * (squared - widest)).clamp(min=0).sqrt()
         return float(((root - along) / P).min())
 
@@ -69,7 +68,7 @@ class MinSum(MinMax):
             raise SpecError(f'bound is "max" or "min", got {self.bound!r}')
 
     def gamma(self, rows: Rows, mean: Tensor, p: Tensor) -> float:
-        length = float(p.double().norm())
+        length = float(torch.linalg.vector_norm(p, dtype=torch.float64))
         if length == 0.0:
             return 0.0
         distances = passes.squared_norms(rows, about=mean).sqrt()
@@ -81,8 +80,8 @@ def perturbation(rows: Rows, direction: str) -> tuple[Tensor, Tensor]:
     if direction == "std":
         mean, deviation = passes.mean_and_deviation(rows, ddof=1)
         return mean, deviation.neg_()
-    mean = passes.combine(rows, torch.full((rows.n,), 1.0 / rows.n, dtype=torch.float64))
+    mean = mean_row(rows)
     if direction == "sign":
         return mean, -mean.sign()
-    length = mean.double().norm().to(mean.dtype)
+    length = float(torch.linalg.vector_norm(mean, dtype=torch.float64))
     return mean, -mean / length if length > 0 else torch.zeros_like(mean)

@@ -22,6 +22,8 @@ from turncoat.learning.streams import derive, torch_stream
 from turncoat.rules import Aggregation, Rule
 from turncoat.spec import Seeds, Spec, seen
 
+TRUSTED = 128  # examples in the server's own batch, for rules that ask for one
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -155,6 +157,7 @@ class Federation:
             lr=self.schedule(state.round),
             parameters=state.parameters,
             rule=self.rule,
+            rule_state=state.rule,
             generator=torch_stream(self.seeds.adversary, "attack", state.round) if self.attack.draws else None,
         )
 
@@ -169,7 +172,8 @@ class Federation:
         if spec.clip is not None and spec.clip_at == "server_inputs":
             _clip(received, spec.clip)
         generator = torch_stream(self.seeds.server, "rule", state.round) if self.rule.draws else None
-        aggregation, rule_state = self.rule.step(received, state.rule, generator, examined=False)
+        rule = self.rule.trusting(self._trusted_loss(state)) if self.rule.trusts else self.rule
+        aggregation, rule_state = rule.step(received, state.rule, generator, examined=False)
         aggregate: Tensor = aggregation.vector
         if clock:
             clock.lap("rule")
@@ -238,6 +242,14 @@ class Federation:
             momenta = self._matrix()
             return rows, momenta.copy_(rows)
         return rows, rows
+
+    def _trusted_loss(self, state: State) -> Callable[[Tensor], float]:
+        """The loss after the update by a vector, on training examples that the server draws for itself."""
+        stream = torch_stream(self.seeds.server, "trusted", state.round)
+        drawn = torch.randint(len(self.y), (TRUSTED,), generator=stream).to(self.x.device)
+        x, y, lr = self.x[drawn], self.y[drawn], self.schedule(state.round)
+        buffers = state.buffers
+        return lambda update: self.learner.evaluate(state.parameters - lr * update, x, y, buffers=buffers)[0]
 
     def _server(self, state: State, aggregate: Tensor) -> tuple[Tensor, Tensor | None]:
         spec = self.spec

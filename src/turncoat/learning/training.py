@@ -20,6 +20,7 @@ from torch import Tensor
 
 from turncoat import registry
 from turncoat.attacks import Attack, attack
+from turncoat.attacks.backdoor import Backdoor
 from turncoat.data.sources import Dataset, load
 from turncoat.data.splits import deal
 from turncoat.errors import InputError, ResultError, SpecError
@@ -196,6 +197,8 @@ class Training:
         extra = {}
         if data.optimum is not None:
             extra["error"] = float((state.parameters - data.optimum).norm())
+        if isinstance(self.federation.attack, Backdoor) and data.classes:
+            extra |= self._success(self.federation.attack, state)
         self.clock.lap("evaluation")
         return Record(
             round=state.round,
@@ -206,6 +209,16 @@ class Training:
             cosine=cosine,
             extra=extra,
         )
+
+    def _success(self, door: Backdoor, state: State) -> dict[str, float]:
+        """The share of the test samples of other classes that the model, shown the trigger, calls the target."""
+        data = self.dataset
+        x, y = door.shown(data.x_test, data.y_test, data.classes)
+        if not len(x):
+            return {}
+        loss, success = self.federation.learner.evaluate(state.parameters, x, y, buffers=state.buffers)
+        assert success is not None
+        return {"attack_success": loss if np.isnan(loss) else success}  # of outputs that are NaN, argmax makes class 0
 
 
 def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:

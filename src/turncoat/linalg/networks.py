@@ -27,16 +27,18 @@ class Exchange(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def network(n: int, first: int, last: int) -> tuple[Exchange, ...]:
-    """Exchanges after which wires first..last together hold the values of those ranks, in no certain order.
+def network(n: int, groups: tuple[tuple[int, int], ...]) -> tuple[Exchange, ...]:
+    """Exchanges after which the wires first..last of each group hold the values of those ranks, in no certain order.
 
-    A single rank (first == last) is then exactly on its wire. Ranks count from 0.
+    A single rank (first == last) is then exactly on its wire. Ranks count from 0; groups do not overlap.
     """
-    settled = set(range(first, last + 1))  # wires whose value only enters the sum: their order does not matter
-    wanted = set(settled)
+    group = {wire: i for i, (first, last) in enumerate(groups) for wire in range(first, last + 1)}
+    settled = set(group)  # wires whose value only enters their group: their order in it does not matter
+    wanted = set(group)
     kept: list[Exchange] = []
     for low, high in reversed(_batcher(n)):
-        if (low in settled and high in settled) or not (low in wanted or high in wanted):
+        within = low in settled and high in settled and group[low] == group[high]
+        if within or not (low in wanted or high in wanted):
             continue
         kept.append(Exchange(low, high, low in wanted, high in wanted))
         wanted |= {low, high}
@@ -59,16 +61,22 @@ def _batcher(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
-class Middle:
-    """The values of ranks first..last of each column of (n, c) blocks; scratch is kept from block to block."""
+class Ranks:
+    """The values of some ranks of each column of (n, c) blocks, given as groups (first, last) of them in their order.
 
-    def __init__(self, n: int, first: int, last: int) -> None:
-        self.exchanges = network(n, first, last)
-        self.ranks = slice(first, last + 1)
+    Scratch is kept from block to block.
+    """
+
+    def __init__(self, n: int, *groups: tuple[int, int]) -> None:
+        self.exchanges = network(n, groups)
+        self.wanted = [rank for first, last in groups for rank in range(first, last + 1)]
         self.scratch: Tensor | None = None
 
     def __call__(self, block: Tensor) -> list[Tensor]:
-        """Rows in no certain order. The block is not written to; the rows are scratch, valid until the next call."""
+        """A row for each rank, within a group in no certain order.
+
+        The block is not written to; the rows are scratch, valid until the next call.
+        """
         n, columns = block.shape
         if self.scratch is None or self.scratch.shape[1] < columns:
             self.scratch = torch.empty((n + 1, columns), dtype=block.dtype, device=block.device)
@@ -93,7 +101,7 @@ class Middle:
                 free.append(a)
             owned[low] |= want_low
             owned[high] |= want_high
-        for rank in range(len(wires))[self.ranks]:
+        for rank in self.wanted:
             if not owned[rank]:
                 wires[rank] = maximum(wires[rank], wires[rank], out=free.pop())  # a copy, in either library
-        return wires[self.ranks]
+        return [wires[rank] for rank in self.wanted]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from turncoat.linalg.rows import CAP, WIDE, Rows
+from turncoat.linalg.rows import WIDE, Rows
 
 
 def gram(rows: Rows, about: Tensor | None = None) -> Tensor:
@@ -27,7 +27,7 @@ def squared_norms(rows: Rows, about: Tensor | None = None) -> Tensor:
 
 
 def _differences(rows: Rows, about: Tensor | None) -> Iterator[Tensor]:
-    """Blocks of the rows less `about`, with entries that can be squared."""
+    """Blocks of the rows less `about`."""
     buffer: Tensor | None = None
     for where, block in rows.blocks():
         if about is not None:
@@ -35,7 +35,7 @@ def _differences(rows: Rows, about: Tensor | None) -> Iterator[Tensor]:
                 buffer = torch.empty(block.shape, dtype=rows.work, device=rows.device)
             piece = about[where].to(rows.work) / rows.unit
             block = torch.sub(block, piece, out=buffer.resize_(block.shape))
-        yield block if rows.unit == 1.0 else block.clamp(-CAP, CAP)
+        yield block
 
 
 def squared_distances(rows: Rows, G: Tensor) -> Tensor:
@@ -120,29 +120,38 @@ def products(rows: Rows, vector: Tensor) -> Tensor:
     return total.cpu()
 
 
-def mix(rows: Rows, matrix: Tensor) -> Tensor:
-    """(m, d) weighted sums of the rows, one for each row of the (m, n) matrix."""
-    out = torch.empty((len(matrix), rows.d), dtype=rows.dtype, device=rows.device)
-    for where, block in _mixtures(rows, matrix):
-        _write(out, where, block, rows)
-    return out
-
-
-def reduce(rows: Rows, reduction: Callable[[Tensor], Tensor], matrix: Tensor | None = None) -> Tensor:
-    """(d,) a coordinate-wise reduction (n, c) -> (c,) of the rows, or of their mixtures by an (m, n) matrix."""
+def reduce(rows: Rows, reduction: Callable[[Tensor], Tensor]) -> Tensor:
+    """(d,) a coordinate-wise reduction (n, c) -> (c,) of the rows."""
     out = torch.empty(rows.d, dtype=rows.dtype, device=rows.device)
-    for where, block in rows.blocks(WIDE) if matrix is None else _mixtures(rows, matrix):
+    for where, block in rows.blocks(WIDE):
         _write(out, where, reduction(block), rows)
     return out
 
 
-def _mixtures(rows: Rows, matrix: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    on_device = matrix.to(device=rows.device, dtype=rows.work)
-    buffer: Tensor | None = None
-    for where, block in rows.blocks(WIDE):
-        if buffer is None:
-            buffer = torch.empty((len(matrix), block.shape[1]), dtype=rows.work, device=rows.device)
-        yield where, torch.mm(on_device, block, out=buffer.resize_(len(matrix), block.shape[1]))
+def distances(rows: Rows, p: float) -> Tensor:
+    """(n, n) l_p distances, p >= 1, exactly 0 between identical rows.
+
+    Powers are taken of differences divided by the pair's largest one, so that p = 16 neither overflows nor vanishes.
+    """
+    n = rows.n
+    first, second = torch.triu_indices(n, n, 1)
+    widest, total = (torch.zeros(len(first), dtype=torch.float64, device=rows.device) for _ in range(2))
+    for _, block in rows.blocks():
+        peaks, sums = [], []
+        for i in range(n - 1):
+            difference = (block[i + 1 :] - block[i]).abs_()
+            peak = difference.amax(1)
+            scaled = difference.div_(torch.where(peak > 0, peak, 1.0)[:, None])
+            sums.append(scaled.sum(1) if p == 1 else scaled.pow_(p).sum(1))
+            peaks.append(peak)
+        if peaks:
+            peak, before = torch.cat(peaks).double(), widest
+            widest = torch.maximum(before, peak)
+            over = torch.where(widest > 0, widest, 1.0)
+            total = total * (before / over) ** p + torch.cat(sums).double() * (peak / over) ** p
+    D = torch.zeros((n, n), dtype=torch.float64)
+    D[first, second] = D[second, first] = (widest * total ** (1 / p)).cpu()
+    return D
 
 
 def _write(out: Tensor, where: slice, values: Tensor, rows: Rows) -> None:

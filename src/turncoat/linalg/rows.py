@@ -17,20 +17,21 @@ from torch import Tensor
 WIDTH = 16384  # columns a block for products: with tens of rows it stays in the cache
 WIDE = 65536  # columns a block for elementwise work, which torch spreads over threads only above 32,768 numbers
 HUGE, TINY = 1e12, 1e-12  # beyond these, float32 squares come near overflow or underflow: work in float64 instead
-CAP = 1e120  # largest entry that a float64 look squares, relative to the median row
+CAP = 1e120  # largest entry in units of the median row, which float64 can still square: more counts as this
 
 
 @dataclass(frozen=True)
 class Rows:
     """n rows as segments of columns, each an (n, c) tensor or n tensors of c numbers.
 
-    `keep` lists the rows that count (None: all), `work` is the dtype that blocks come in, `unit` what one unit of a
-    block stands for.
+    `keep` lists the rows that count (None: all), each matrix (m, n) of `mixings` in turn makes weighted sums of them,
+    which are then the rows; `work` is the dtype that blocks come in, `unit` what one unit of a block stands for.
     """
 
     segments: tuple[Tensor | tuple[Tensor, ...], ...]
     dtype: torch.dtype
     keep: Tensor | None = None
+    mixings: tuple[Tensor, ...] = ()
     work: torch.dtype = torch.float32
     unit: float = 1.0
 
@@ -44,6 +45,11 @@ class Rows:
 
     @property
     def n(self) -> int:
+        return len(self.mixings[-1]) if self.mixings else self._held
+
+    @property
+    def _held(self) -> int:
+        """Rows before any mixing."""
         if self.keep is not None:
             return self.keep.shape[0]
         first = self.segments[0]
@@ -59,11 +65,39 @@ class Rows:
 
     def select(self, indices: Sequence[int]) -> Rows:
         """These rows only; still no copy."""
+        if self.mixings:
+            last = self.mixings[-1][torch.as_tensor(indices, dtype=torch.long)]
+            return replace(self, mixings=(*self.mixings[:-1], last))
         chosen = torch.as_tensor(indices, dtype=torch.long, device=self.device)
         return replace(self, keep=chosen if self.keep is None else self.keep[chosen])
 
+    def mixed(self, matrix: Tensor) -> Rows:
+        """Weighted sums of these rows, one for each row of the (m, n) matrix, made block by block when read."""
+        return replace(self, mixings=(*self.mixings, matrix))
+
+    def columns(self, indices: Tensor) -> Rows:
+        """These columns only, given in ascending order; they are copied."""
+        segments, start = [], 0
+        for segment in self.segments:
+            stop = start + _first(segment).shape[-1]
+            inside = indices[(indices >= start) & (indices < stop)].to(self.device) - start
+            if isinstance(segment, Tensor):
+                segments.append(segment.index_select(1, inside))
+            else:
+                segments.append(tuple(part.index_select(0, inside) for part in segment))
+            start = stop
+        return replace(self, segments=tuple(segments))
+
     def blocks(self, width: int = WIDTH) -> Iterator[tuple[slice, Tensor]]:
         """Blocks (n, at most width) of all columns in order; read-only, and valid until the next one is asked for."""
+        mixings = [mixing.to(device=self.device, dtype=self.work) for mixing in self.mixings]
+        buffers = [torch.empty(0, dtype=self.work, device=self.device) for _ in mixings]
+        for where, block in self._held_blocks(width):
+            for mixing, buffer in zip(mixings, buffers, strict=True):
+                block = torch.mm(mixing, block, out=buffer.resize_(len(mixing), block.shape[1]))
+            yield where, block
+
+    def _held_blocks(self, width: int) -> Iterator[tuple[slice, Tensor]]:
         direct = self.keep is None and self.unit == 1.0
         buffer: Tensor | None = None
         offset = 0
@@ -76,7 +110,7 @@ class Rows:
                     yield where, segment[:, start:stop]
                     continue
                 if buffer is None:
-                    buffer = torch.empty((self.n, min(width, self.d)), dtype=self.work, device=self.device)
+                    buffer = torch.empty((self._held, min(width, self.d)), dtype=self.work, device=self.device)
                 block = buffer[:, : stop - start]
                 if isinstance(segment, Tensor):
                     part = segment[:, start:stop]
@@ -86,17 +120,18 @@ class Rows:
                     for row, i in zip(block, chosen, strict=True):
                         row.copy_(segment[i][start:stop])
                 if self.unit != 1.0:
-                    block.mul_(1.0 / self.unit)
+                    block.mul_(1.0 / self.unit).clamp_(-CAP, CAP)
                 yield where, block
             offset += columns
 
     def dense(self) -> Tensor:
         """All rows as one (n, d) tensor of the rows' own dtype; a copy only where they are not one already."""
-        if self.keep is None and len(self.segments) == 1 and isinstance(self.segments[0], Tensor):
+        whole = self.keep is None and not self.mixings and len(self.segments) == 1
+        if whole and isinstance(self.segments[0], Tensor):
             return self.segments[0]
         out = torch.empty((self.n, self.d), dtype=self.dtype, device=self.device)
-        for where, block in replace(self, unit=1.0, work=self.dtype).blocks():
-            out[:, where] = block
+        for where, block in self.blocks():
+            out[:, where] = block if self.unit == 1.0 else block * self.unit
         return out
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from turncoat.errors import InputError, SpecError, ToleranceError
-from turncoat.linalg import passes
 from turncoat.linalg.rows import examine
 from turncoat.registry import Component
 from turncoat.rules.inputs import Vectors, read
@@ -45,6 +44,19 @@ class Aggregation:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a rule made of a look."""
+
+    vector: Tensor
+    weights: Tensor | None = None
+    """Of the rows that were received; None where the aggregate is no weighted sum of them."""
+    scores: Tensor | None = None
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    state: Any = None
+    """The next one."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a rule decided on a look: the aggregate is weights @ rows + (1 - sum of weights) * anchor."""
 
@@ -63,6 +75,12 @@ class Part(Component, ABC):
     uses_f: ClassVar[bool] = True
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, from the server's stream in a run."""
+    permutes: ClassVar[bool] = True
+    """Whether the order of the rows does not matter, ties aside."""
+    translates: ClassVar[bool] = True
+    """Whether it moves with the rows: F(X + v) = F(X) + v."""
+    scales: ClassVar[bool] = True
+    """Whether it scales with the rows: F(c X) = c F(X) for c > 0."""
 
     def __post_init__(self) -> None:
         if self.f is not None and (isinstance(self.f, bool) or not isinstance(self.f, Integral) or self.f < 0):
@@ -75,6 +93,10 @@ class Part(Component, ABC):
     def count(self, n: int) -> int:
         """How many rows come out of n."""
         return n
+
+    def contaminated(self, f: int, n: int, m: int) -> int:
+        """How many of the m rows that came out of n may be Byzantine where f of the n are."""
+        return f
 
     def parts(self) -> tuple[Part, ...]:
         """The parts of a chain in their order; one that is no chain is its own only part."""
@@ -96,7 +118,8 @@ class Part(Component, ABC):
             raise SpecError(f"{self} >> {after}: all parts of a chain tolerate the same f, got {sorted(tolerances)}")
         return Chain(links, f=next(iter(tolerances), None), nonfinite=getattr(links[-1], "nonfinite", "exclude"))
 
-    def _tolerate(self, n: int, f: int | None) -> None:
+    def admit(self, n: int, f: int | None) -> None:
+        """Raise ToleranceError or SpecError unless n rows may come, f of them Byzantine."""
         if f is None:
             if self.uses_f:
                 raise SpecError(f"{self.name} needs f, the number of Byzantine rows to tolerate: give f=...")
@@ -111,6 +134,10 @@ class Part(Component, ABC):
 class Rule(Part):
     """From n rows to one vector. `rule(X)` is one step from a fresh state."""
 
+    trusts: ClassVar[bool] = False
+    """Whether it asks the server for a loss on data of its own."""
+    robust: ClassVar[bool] = True
+    """Whether f rows anywhere leave the aggregate near the others."""
     nonfinite: str = field(default="exclude", kw_only=True)
     """Rows that are not finite: "exclude" them and report it, "raise" InputError, or "propagate" them as they are."""
 
@@ -150,30 +177,43 @@ class Rule(Part):
         if bad:
             self._refuse(bad, n)
             rows = rows.select(good)
-        look = Look(rows, max(0, (self.f or 0) - len(bad)))
         if generator is None and self.draws:
             generator = entropy()
-        vector, weights, scores, diagnostics, state = self._run(look, state, generator)
-        suspects = [good[i] for i in self._outlying(look, vector, weights)] if examined else []
+        look = Look(rows, max(0, (self.f or 0) - len(bad)), generator)
+        outcome = self.outcome(look, state)
+        suspects = [good[i] for i in _outlying(look, outcome)] if examined else []
         aggregation = Aggregation(
-            vector=restore(vector),
-            weights=_spread(weights, good, n, 0.0),
+            vector=restore(outcome.vector),
+            weights=_spread(outcome.weights, good, n, 0.0),
             suspects=tuple(sorted([*suspects, *bad])),
             excluded=tuple(bad),
-            scores=_spread(scores, good, n, float("nan")),
-            diagnostics=diagnostics,
+            scores=_spread(outcome.scores, good, n, float("nan")),
+            diagnostics=outcome.diagnostics,
         )
-        return aggregation, state
+        return aggregation, outcome.state
+
+    @abstractmethod
+    def outcome(self, look: Look, state: Any) -> Outcome:
+        """Aggregate the rows of a look, which are finite."""
 
     def check(self, n: int) -> None:
         """Raise ToleranceError or SpecError unless the rule can aggregate n rows."""
+        f = self.f
         for part in self.parts():
-            part._tolerate(n, self.f)
-            n = part.count(n)
+            part.admit(n, f)
+            n, f = part.count(n), None if f is None else part.contaminated(f, n, part.count(n))
 
-    @abstractmethod
-    def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
-        """Aggregate the rows of a look."""
+    def kappa(self, n: int, f: int) -> float | None:
+        """A proven bound, None where none is known to us: for all sets S of n-f rows, with mean m,
+        ||F(X) - m||^2 <= kappa / |S| sum_S ||x_i - m||^2.
+
+        Allouah et al. 2023, definition 2 and table 1. No rule can be below f / (n - 2f).
+        """
+        return None
+
+    def trusting(self, loss: Callable[[Tensor], float]) -> Self:
+        """The same rule with the server's own loss after the update by a (d,) vector, where it asks for one."""
+        return self
 
     def _refuse(self, bad: list[int], n: int) -> None:
         """Raise unless so many rows may be left out."""
@@ -183,19 +223,6 @@ class Rule(Part):
             raise InputError(f"{named} have entries that are not finite")
         if len(bad) == n or len(bad) > most:
             raise InputError(f"{named} have entries that are not finite, more than the {most} that may be Byzantine")
-
-    def _outlying(self, look: Look, vector: Tensor, weights: Tensor | None) -> list[int]:
-        if look.f == 0 or look.n <= look.f:
-            return []
-        if weights is not None and "gram" in vars(look.geometry) and abs(float(weights.sum()) - 1) < 1e-9:
-            squared = look.squared_distances_to_mixture(weights)  # the rule has paid for the Gram already
-        else:
-            squared = look.squared_distances_to(vector)
-        limit = OUTLYING**2 * squared.kthvalue(look.n - look.f).values
-        return (squared > limit).nonzero().flatten().tolist()
-
-
-Outcome = tuple[Tensor, Tensor | None, Tensor | None, dict[str, float], Any]
 
 
 @dataclass(frozen=True)
@@ -210,13 +237,13 @@ class WeightRule(Rule):
         """The next state, given this round's aggregate."""
         return state
 
-    def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
+    def outcome(self, look: Look, state: Any) -> Outcome:
         decision = self.decide(look, state)
         vector = look.combine(decision.weights)
         if decision.anchor is not None:
             vector = torch.add(vector, decision.anchor, alpha=1.0 - float(decision.weights.sum()))
-        weights = decision.weights if look.matrix is None else decision.weights @ look.matrix
-        return vector, weights, decision.scores, decision.diagnostics, self.remember(vector, state)
+        weights = look.received(decision.weights)
+        return Outcome(vector, weights, decision.scores, decision.diagnostics, self.remember(vector, state))
 
 
 @dataclass(frozen=True)
@@ -227,31 +254,60 @@ class CoordinateRule(Rule):
     def reduction(self, n: int, f: int) -> Callable[[Tensor], Tensor]:
         """A function from (n, c) blocks to (c,); it may keep scratch between blocks and must not write to them."""
 
-    def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
-        vector = passes.reduce(look.rows, self.reduction(look.n, look.f), look.matrix)
-        return vector, None, None, {}, state
+    def outcome(self, look: Look, state: Any) -> Outcome:
+        return Outcome(look.reduce(self.reduction(look.n, look.f)), state=state)
 
 
 @dataclass(frozen=True)
 class Mixing(Part):
-    """From n rows to m averages of them, for a rule that follows: `NNM(f=5) >> TrimmedMean(f=5)`."""
+    """From n rows to m weighted sums of them, for a rule that follows: `NNM(f=5) >> TrimmedMean(f=5)`."""
 
     @abstractmethod
-    def matrix(self, look: Look, generator: torch.Generator | None) -> Tensor:
-        """(m, n) float64 on the CPU: row i holds the weights of the i-th average; they sum to 1."""
+    def matrix(self, look: Look) -> Tensor:
+        """(m, n) float64 on the CPU: row i holds the weights of the i-th mixture; averages' sum to 1."""
 
     def __call__(self, X: Vectors, generator: torch.Generator | None = None) -> Tensor:
-        """The (m, d) averages of the rows, which must be finite."""
+        """The (m, d) mixtures of the rows, which must be finite."""
         rows, _ = read(X)
-        self._tolerate(rows.n, self.f)
+        self.admit(rows.n, self.f)
         rows, bad = examine(rows)
         if bad:
             raise InputError(f"{self.name} alone cannot exclude rows; not finite: {', '.join(map(str, bad))}")
-        return passes.mix(rows, self.matrix(Look(rows, self.f or 0), generator or entropy()))
+        look = Look(rows, self.f or 0, generator or entropy())
+        return look.mixed(self.matrix(look)).dense()
 
 
 @dataclass(frozen=True)
-class Chain(Rule):
+class Compound(Rule):
+    """A rule made of other parts, whose properties follow from theirs."""
+
+    @abstractmethod
+    def made_of(self) -> Sequence[Part]:
+        """The parts."""
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        return any(part.draws for part in self.made_of())
+
+    @property
+    def permutes(self) -> bool:  # type: ignore[override]
+        return all(part.permutes for part in self.made_of())
+
+    @property
+    def translates(self) -> bool:  # type: ignore[override]
+        return all(part.translates for part in self.made_of())
+
+    @property
+    def scales(self) -> bool:  # type: ignore[override]
+        return all(part.scales for part in self.made_of())
+
+    @property
+    def trusts(self) -> bool:  # type: ignore[override]
+        return any(isinstance(part, Rule) and part.trusts for part in self.made_of())
+
+
+@dataclass(frozen=True)
+class Chain(Compound):
     """Mixings in their order, then a rule: `NNM(f=5) >> TrimmedMean(f=5)`. No second n x d matrix is ever made."""
 
     links: tuple[Part, ...] = ()
@@ -260,9 +316,11 @@ class Chain(Rule):
     def name(self) -> str:  # type: ignore[override]
         return " >> ".join(part.name for part in self.links)
 
-    @property
-    def draws(self) -> bool:  # type: ignore[override]
-        return any(part.draws for part in self.links)
+    def kappa(self, n: int, f: int) -> float | None:
+        if [part.name for part in self.links[:-1]] != ["nnm"] or n <= 2 * f:
+            return None
+        last = self._last().kappa(n, f)
+        return None if last is None else 8 * f / (n - f) * (last + 1)  # Allouah et al. 2023, lemma 1
 
     def __str__(self) -> str:
         return " >> ".join(str(part) for part in self.links)
@@ -272,6 +330,13 @@ class Chain(Rule):
 
     def parts(self) -> tuple[Part, ...]:
         return self.links
+
+    def made_of(self) -> Sequence[Part]:
+        return self.links
+
+    @property
+    def robust(self) -> bool:  # type: ignore[override]
+        return self._last().robust
 
     def with_f(self, f: int) -> Self:
         return replace(self, f=f, links=tuple(part.with_f(f) for part in self.links))
@@ -285,12 +350,24 @@ class Chain(Rule):
             raise SpecError(f"{self} ends in a mixing: put a rule behind it, such as {self} >> trimmed_mean")
         return last
 
-    def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
-        last = self._last()
+    def outcome(self, look: Look, state: Any) -> Outcome:
         for mixing in self.links[:-1]:
             assert isinstance(mixing, Mixing)
-            look = look.mixed(mixing.matrix(look, generator))
-        return last._run(look, state, generator)
+            matrix = mixing.matrix(look)
+            look = look.mixed(matrix, mixing.contaminated(look.f, look.n, len(matrix)))
+        return self._last().outcome(look, state)
+
+    def trusting(self, loss: Callable[[Tensor], float]) -> Self:
+        return replace(self, links=(*self.links[:-1], self._last().trusting(loss)))
+
+
+def _outlying(look: Look, outcome: Outcome) -> list[int]:
+    """Rows farther from the aggregate than twice the (n-f)-th smallest distance to it."""
+    if look.f == 0 or look.n <= look.f:
+        return []
+    squared = look.squared_distances_to(outcome.vector, outcome.weights)
+    limit = OUTLYING**2 * squared.kthvalue(look.n - look.f).values
+    return (squared > limit).nonzero().flatten().tolist()
 
 
 def entropy() -> torch.Generator:

@@ -8,24 +8,31 @@ from operator import rshift
 from typing import Any
 
 from turncoat.errors import SpecError
-from turncoat.registry import find, is_own, load_own, make
+from turncoat.registry import expand, find, is_own, load_own, make, with_preset
 from turncoat.rules.base import Mixing, Part, Rule
 from turncoat.rules.own import OwnRule
 from turncoat.spelling import Call, parse_chain
 
 
-def rule(spelling: str | Rule | Callable[..., Any], f: int | None = None, nonfinite: str | None = None) -> Rule:
+def rule(
+    spelling: str | Rule | Callable[..., Any],
+    f: int | None = None,
+    nonfinite: str | None = None,
+    preset: str | None = None,
+) -> Rule:
     """A rule from its name (`"nnm >> trimmed_mean"`), a rule as it is, or any callable (n, d) -> (d,).
 
-    f goes to every part of a chain; a rule object keeps its own. Raises SpecError for names or arguments that do not
+    f goes to every part of a chain; a rule object keeps its own. `preset` names another project whose conventions are
+    taken, as does an argument of that name: `krum(preset=byzfl)`. Raises SpecError for names or arguments that do not
     exist, with the nearest that do, and for an object whose f is another one.
 
     Examples:
-        >>> rule("nnm >> multi_krum(neighbours='n-f-1', m=3)", f=2)
-        NNM(f=2) >> MultiKrum(f=2, nonfinite='exclude', neighbours='n-f-1', m=3)
+        >>> str(rule("nnm >> multi_krum(m=3)", f=2, preset="byzfl"))
+        'nnm >> multi_krum(neighbours="n-f-1", m=3)'
     """
     if isinstance(spelling, str):
-        parts = [_part(call, f, nonfinite or "exclude") for call in parse_chain(spelling)]
+        calls = [with_preset(call, preset) for call in parse_chain(spelling)]
+        parts = [_part(call, f, nonfinite or "exclude") for call in calls]
         made = reduce(rshift, parts)
     else:
         made = _adopt(spelling, getattr(spelling, "__name__", type(spelling).__name__), f, nonfinite or "exclude")
@@ -44,6 +51,7 @@ def rule(spelling: str | Rule | Callable[..., Any], f: int | None = None, nonfin
 def _part(call: Call, f: int | None, nonfinite: str) -> Part:
     if is_own(call.name):
         return _adopt(load_own(call.name), call.name, f, nonfinite)
+    call = expand(call)
     if "f" in call.kwargs:
         own = Call(call.name, call.args, {key: value for key, value in call.kwargs.items() if key != "f"})
         if f not in (None, call.kwargs["f"]):

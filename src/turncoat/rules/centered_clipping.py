@@ -19,14 +19,18 @@ class CenteredClipping(WeightRule):
     """Move from the last aggregate by the average of the rows' differences to it, each clipped to length tau.
 
     Karimireddy et al. 2021. The state is the last aggregate, 0 before the first round. `tau` is in the units of the
-    rows; `iterations` repeats the step within a round.
+    rows; `iterations` repeats the step within a round. `start="mean"` starts every round at the mean instead, without
+    memory, as some code does.
     """
 
     name = "centered_clipping"
     source = "Karimireddy et al. 2021"
     uses_f = False
+    scales = False
+    robust = False
     tau: float = 10.0
     iterations: int = 1
+    start: str = "last"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,13 +38,23 @@ class CenteredClipping(WeightRule):
             raise SpecError(f"tau is a length, above 0 and finite, got {self.tau}")
         if self.iterations < 1:
             raise SpecError(f"iterations must be at least 1, got {self.iterations}")
+        if self.start not in ("last", "mean"):
+            raise SpecError(f'start is "last" (aggregate) or "mean", got {self.start!r}')
 
-    def init(self, like: Vectors) -> Tensor:
+    @property
+    def translates(self) -> bool:  # type: ignore[override]
+        return self.start == "mean"
+
+    def init(self, like: Vectors) -> Tensor | None:
+        if self.start == "mean":
+            return None
         rows, _ = read(like)
         return torch.zeros(rows.d, dtype=rows.dtype, device=rows.device)
 
-    def decide(self, look: Look, state: Tensor) -> Decision:
+    def decide(self, look: Look, state: Tensor | None) -> Decision:
         tau, n = self.tau / look.unit, look.n
+        if state is None:
+            state = look.combine(torch.full((n,), 1 / n, dtype=torch.float64))
         if self.iterations == 1:
             clipping = _clipping(look.squared_distances_to(state).sqrt(), tau)
             return Decision(clipping / n, anchor=state, scores=-clipping)
@@ -52,8 +66,8 @@ class CenteredClipping(WeightRule):
             weights = weights * (1 - clipping.mean()) + clipping / n
         return Decision(weights, anchor=state, scores=-clipping)
 
-    def remember(self, vector: Tensor, state: Tensor) -> Tensor:
-        return vector if vector.isfinite().all() else state
+    def remember(self, vector: Tensor, state: Tensor | None) -> Tensor | None:
+        return vector if state is not None and vector.isfinite().all() else state
 
 
 def _clipping(distances: Tensor, tau: float) -> Tensor:

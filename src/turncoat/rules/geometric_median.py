@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from turncoat.errors import SpecError
-from turncoat.rules.base import Decision, WeightRule
+from turncoat.linalg.lp_median import lp_median
+from turncoat.rules.base import Decision, Outcome, WeightRule
 from turncoat.rules.look import Look
+from turncoat.rules.median import Median
 
 STEPS = 100  # Newton steps at most; a dozen are usual
+RIDGE = 1e-14  # relative, so that rows on a line leave a system that can be solved
+LP_EXCESS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -20,8 +26,10 @@ class GeometricMedian(WeightRule):
 
     Pillutla et al. 2022 (RFA). By default to the minimum itself. `iterations` asks for that many smoothed Weiszfeld
     steps instead, as RFA takes them: distances count as `nu` at least (absolute, in the units of the rows), from
-    `start` "origin" or "row" (the row with the smallest sum of distances). Few steps and a large nu make another rule
-    of it: `geometric_median(nu=0.1, iterations=8, start="origin")` is common in the literature.
+    `start` "origin", "median" (coordinate-wise) or "row" (the row with the smallest sum of distances). Few steps and a
+    large nu make another rule of it: `geometric_median(nu=0.1, iterations=8, start=origin)` is common in the
+    literature. `p` other than 2 sums l_p distances, p >= 1, and needs a pass over the rows for each of its steps; the
+    diagnostics bound the relative excess over the minimum.
     """
 
     name = "geometric_median"
@@ -30,6 +38,7 @@ class GeometricMedian(WeightRule):
     nu: float = 1e-6
     iterations: int | None = None
     start: str = "row"
+    p: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,8 +46,35 @@ class GeometricMedian(WeightRule):
             raise SpecError(f"nu smooths distances and must be above 0, got {self.nu}")
         if self.iterations is not None and self.iterations < 1:
             raise SpecError(f"iterations must be at least 1, got {self.iterations}")
-        if self.start not in ("row", "origin"):
-            raise SpecError(f'start is "row" or "origin", got {self.start!r}')
+        if self.start not in ("row", "origin", "median"):
+            raise SpecError(f'start is "row", "origin" or "median", got {self.start!r}')
+        if not 1 <= self.p < math.inf:
+            raise SpecError(f"p is the norm's, at least 1 and finite, got {self.p!r}")
+        if self.p != 2 and self.iterations is not None:
+            raise SpecError("the smoothed Weiszfeld steps that iterations counts are Euclidean: leave p at 2")
+
+    @property
+    def translates(self) -> bool:  # type: ignore[override]
+        return self.start != "origin"
+
+    @property
+    def scales(self) -> bool:  # type: ignore[override]
+        return self.iterations is None
+
+    def kappa(self, n: int, f: int) -> float | None:
+        exact = self.p == 2 and self.iterations is None and n > 2 * f
+        return 4 * (1 + f / (n - 2 * f)) ** 2 if exact else None
+
+    def outcome(self, look: Look, state: Any) -> Outcome:
+        return super().outcome(look, state) if self.p == 2 else self._of_norm(look)
+
+    def _of_norm(self, look: Look) -> Outcome:
+        """For p other than 2; the sum of l_1 distances is smallest at the coordinate-wise median."""
+        if self.p == 1:
+            return Median().outcome(look, None)
+        start = look.combine(minimise(look)[0])
+        vector, steps, excess = lp_median(look.mixtures, self.p, start, LP_EXCESS)
+        return Outcome(vector, diagnostics={"steps": float(steps), "excess": excess})
 
     def decide(self, look: Look, state: None) -> Decision:
         weights, steps = minimise(look) if self.iterations is None else self._weiszfeld(look, self.iterations)
@@ -46,8 +82,9 @@ class GeometricMedian(WeightRule):
         return Decision(weights, scores=distances, diagnostics={"steps": steps, "objective": float(distances.sum())})
 
     def _weiszfeld(self, look: Look, iterations: int) -> tuple[Tensor, int]:
-        if self.start == "origin":
-            distances = look.squared_distances_to(None).sqrt()
+        if self.start != "row":
+            point = None if self.start == "origin" else Median().outcome(look, None).vector
+            distances = look.squared_distances_to(point).sqrt()
         else:
             distances = look.squared_distances.sqrt()
             distances = distances[int(distances.sum(1).argmin())]
@@ -85,12 +122,12 @@ def minimise(look: Look) -> tuple[Tensor, int]:
         to_y = G @ weights
         K = (G - to_y[:, None] - to_y[None, :] + weights @ to_y) / (d[:, None] * d[None, :])
         s, root = (1 / d).sum(), d.sqrt()
-        system = s * torch.eye(look.n, dtype=torch.float64) - K / (root[:, None] * root[None, :])
-        bent = torch.linalg.lstsq(system, K.sum(1) / root).solution / root
+        system = s * (1 + RIDGE) * torch.eye(look.n, dtype=torch.float64) - K / (root[:, None] * root[None, :])
+        bent = torch.linalg.solve_ex(system, K.sum(1) / root).result / root  # least squares would differ in last bits
         pull = (1 + bent) / d / s
         candidates = (weights * (1 - pull.sum()) + pull, _share(1 / d))
         (gain, d), weights = max(((_gain(G, from_best, w), w) for w in candidates), key=lambda found: found[0][0])
-        if not gain > before + 1e-12 * float(d.mean()):
+        if not gain > before + 1e-12 * float(d.median()):
             break
     return weights, step
 

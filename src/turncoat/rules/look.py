@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from turncoat.linalg import passes
 from turncoat.linalg.rows import Rows
 
+AFFINE = 1e-9  # weights whose sum is this near 1 are averages
+ROUNDING = 1e4 * torch.finfo(torch.float64).eps  # of the largest squared distance: less could be rounding error
 OFFSET = 1e3  # squared norms this many times the squared distances cost a Gram about the origin its precision
 
 
@@ -41,16 +45,21 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Look:
-    """Geometry of the rows of `matrix` @ X (of X itself where there is no matrix).
+    """What a rule decides on: n, f, the geometry of the rows of `matrix` @ X (of X itself where there is no matrix).
 
     Distances are in units of `unit`, which is 1 unless entries are so large or small that squares would not fit.
-    Everything returned is float64 on the CPU.
+    Everything returned is float64 on the CPU, but for vectors.
     """
 
     rows: Rows
     f: int
+    generator: torch.Generator | None = field(default=None, repr=False)
+    """The server's random stream, for rules that draw."""
     matrix: Tensor | None = None
+    """(m, n) float64 weights of the mixtures; each row of it sums to 1."""
     geometry: Geometry = field(default=None, repr=False)  # type: ignore[assignment]
+    share: float = 1.0
+    """The share of all columns that `rows` shows, where they are a sample: distances to a vector count as if of all."""
 
     def __post_init__(self) -> None:
         if self.geometry is None:
@@ -59,6 +68,10 @@ class Look:
     @property
     def n(self) -> int:
         return self.rows.n if self.matrix is None else len(self.matrix)
+
+    @property
+    def d(self) -> int:
+        return self.rows.d
 
     @property
     def unit(self) -> float:
@@ -73,12 +86,27 @@ class Look:
     def squared_distances(self) -> Tensor:
         """(n, n) squared Euclidean distances, exactly 0 between identical rows."""
         D = self.geometry.squared_distances
-        return D if self.matrix is None else _mixed_distances(D, self.matrix)
-
-    def squared_distances_to(self, point: Tensor | None) -> Tensor:
-        """(n,) squared distances to a (d,) vector, None standing for the origin."""
         if self.matrix is None:
-            return passes.squared_norms(self.rows, about=point)
+            return D
+        return _mixed_distances(D, self.matrix) if self._measured is None else self._measured.squared_distances
+
+    def distances(self, p: float) -> Tensor:
+        """(n, n) l_p distances."""
+        return self.squared_distances.sqrt() if p == 2 else passes.distances(self.mixtures, p)
+
+    def squared_distances_to(self, point: Tensor | None, weights: Tensor | None = None) -> Tensor:
+        """(n,) squared distances to a (d,) vector, None standing for the origin.
+
+        Where the vector is known to be an average of the received rows, with these weights, and a Gram is there, it
+        costs no pass.
+        """
+        measured = not self.rows.mixings and "gram" in vars(self.geometry)
+        if weights is not None and measured and abs(float(weights.sum()) - 1) < AFFINE:
+            Gw = self.geometry.centred_gram @ weights
+            cross = Gw if self.matrix is None else self.matrix @ Gw
+            return (self.centred_gram.diagonal() - 2 * cross + weights @ Gw).clamp_(min=0)
+        if self.matrix is None:
+            return passes.squared_norms(self.rows, about=point) / self.share
         return self.gram(point).diagonal().clamp(min=0)
 
     def squared_distances_to_mixture(self, weights: Tensor) -> Tensor:
@@ -94,19 +122,81 @@ class Look:
     @cached_property
     def centred_gram(self) -> Tensor:
         """(n, n) inner products about a point near the rows, which one does not matter to weights that sum to 1."""
+        if self.matrix is not None and self._measured is not None:
+            return self._measured.centred_gram
         return self._mixed(self.geometry.centred_gram)
 
     def gram(self, point: Tensor | None = None) -> Tensor:
         """(n, n) inner products of the differences to a (d,) vector, None standing for the origin."""
-        return self._mixed(self.geometry.gram if point is None else passes.gram(self.rows, about=point))
+        if point is None:
+            return self._mixed(self.geometry.gram)
+        return self._mixed(passes.gram(self.rows, about=point) / self.share)
 
-    def mixed(self, matrix: Tensor) -> Look:
-        """The look at mixtures (m, n) of these rows."""
-        return Look(self.rows, self.f, matrix if self.matrix is None else matrix @ self.matrix, self.geometry)
+    def mixed(self, matrix: Tensor, f: int | None = None) -> Look:
+        """The look at mixtures (m, n) of these rows, of which f may be Byzantine."""
+        f = self.f if f is None else f
+        measured = vars(self).get("_measured")
+        if measured is not None:
+            return Look(measured.rows, self.f, self.generator, None, measured, self.share).mixed(matrix, f)
+        if (matrix.sum(1) - 1).abs().max() < AFFINE:
+            return replace(self, f=f, matrix=matrix if self.matrix is None else matrix @ self.matrix)
+        return Look(self.mixtures.mixed(matrix), f, self.generator, share=self.share)
+
+    def select(self, indices: Sequence[int], f: int | None = None) -> Look:
+        """The look at some of the rows."""
+        chosen = torch.as_tensor(indices)
+        selected = self.mixed(torch.eye(self.n, dtype=torch.float64)[chosen], f)
+        for known in ("squared_distances", "centred_gram"):
+            if known in vars(self):
+                vars(selected)[known] = vars(self)[known][chosen][:, chosen]
+        return selected
+
+    def sample(self, columns: int) -> Look:
+        """The look at that many random columns only, drawn without replacement; at all where there are no more."""
+        if columns >= self.d:
+            return self
+        return replace(self, rows=self.rows.columns(subset(self.d, columns, self.generator)), geometry=None)
 
     def combine(self, weights: Tensor) -> Tensor:
         """(d,) the weighted sum of the rows."""
         return passes.combine(self.rows, weights if self.matrix is None else weights @ self.matrix)
+
+    def reduce(self, reduction: Callable[[Tensor], Tensor]) -> Tensor:
+        """(d,) a coordinate-wise reduction (n, c) -> (c,) of the rows."""
+        return passes.reduce(self.mixtures, reduction)
+
+    def dense(self) -> Tensor:
+        """The rows as one (n, d) tensor."""
+        return self.mixtures.dense()
+
+    def received(self, weights: Tensor) -> Tensor:
+        """Weights of the rows that were received, from those of the mixtures of them."""
+        for matrix in (self.matrix, *reversed(self.rows.mixings)):
+            weights = weights if matrix is None else weights @ matrix
+        return weights
+
+    def position(self, row: int) -> int | None:
+        """Where a row that was received stands among those that take part; None where it does not."""
+        keep = self.rows.keep
+        places = range(self.rows.n) if keep is None else keep.tolist()
+        return list(places).index(row) if row in places else None
+
+    @cached_property
+    def _measured(self) -> Geometry | None:
+        """The mixtures' geometry measured on themselves, where what follows from the rows' own could be rounding error.
+
+        So it is where rows at 1e30 on opposite sides meet in a mixture, and what is left of them lies near the others.
+        """
+        assert self.matrix is not None
+        D, M = self.geometry.squared_distances, self.matrix
+        near = _mixed_distances(D, M) < ROUNDING * D.max()
+        unlike = (M[:, None] != M[None]).any(-1)
+        return Geometry(self.mixtures) if self.share == 1 and (near & unlike).any() else None
+
+    @property
+    def mixtures(self) -> Rows:
+        """The rows of the look, for a pass over their coordinates."""
+        return self.rows if self.matrix is None else self.rows.mixed(self.matrix)
 
     def _mixed(self, G: Tensor) -> Tensor:
         return G if self.matrix is None else self.matrix @ G @ self.matrix.T
@@ -119,3 +209,11 @@ def _mixed_distances(D: Tensor, matrix: Tensor) -> Tensor:
     """
     difference = matrix[:, None, :] - matrix[None, :, :]
     return (-((difference @ D) * difference).sum(-1) / 2).clamp_(min=0)
+
+
+def subset(d: int, count: int, generator: torch.Generator | None) -> Tensor:
+    """A random subset of that many of d numbers, in ascending order."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    inside = np.zeros(d, dtype=bool)
+    inside[np.random.default_rng(seed).choice(d, count, replace=False, shuffle=False)] = True
+    return torch.from_numpy(np.flatnonzero(inside))

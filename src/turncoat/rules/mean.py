@@ -17,6 +17,7 @@ class Mean(WeightRule):
     name = "mean"
     needs = "n > f"
     uses_f = False
+    robust = False
 
     def most(self, n: int) -> int:
         return n - 1

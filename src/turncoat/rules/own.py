@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from turncoat.errors import InputError
-from turncoat.linalg import passes
 from turncoat.registry import accepted
 from turncoat.rules.base import Outcome, Rule
 from turncoat.rules.look import Look
@@ -36,10 +35,10 @@ class OwnRule(Rule):
     def __str__(self) -> str:
         return self.target
 
-    def _run(self, look: Look, state: Any, generator: torch.Generator | None) -> Outcome:
-        X = look.rows.dense() if look.matrix is None else passes.mix(look.rows, look.matrix)
+    def outcome(self, look: Look, state: Any) -> Outcome:
+        X = look.dense()
         known = {} if self.f is None else {"f": look.f}
-        given = accepted(self.function, n=look.n, generator=generator, **known)
+        given = accepted(self.function, n=look.n, generator=look.generator, **known)
         try:
             with warnings.catch_warnings():  # NumPy's functions warn when they are given tensors
                 warnings.simplefilter("error", DeprecationWarning)
@@ -52,4 +51,4 @@ class OwnRule(Rule):
         vector = torch.as_tensor(result).to(dtype=X.dtype, device=X.device)
         if vector.shape != X.shape[1:]:
             raise InputError(f"{self.target} returned shape {tuple(vector.shape)}, expected ({X.shape[1]},)")
-        return vector, None, None, {}, state
+        return Outcome(vector, state=state)
