@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from turncoat import testing as testing
     from turncoat.attacks import (
         ALIE,
         IPM,
@@ -130,6 +131,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("turncoat.testing")
     if name not in _HOME:
         raise AttributeError(f"module 'turncoat' has no attribute {name!r}")
     thing = getattr(import_module(_HOME[name]), name)
@@ -138,4 +141,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "testing"})

@@ -7,29 +7,34 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from turncoat.linalg.rows import WIDE, Rows
+from turncoat.linalg.rows import WIDE, WIDTH, Rows
+
+SLICE = 4096  # columns of one product of a Gram
 
 
 def gram(rows: Rows, about: Tensor | None = None) -> Tensor:
     """(n, n) inner products of the rows, of their differences to the vector `about` (d,) where one is given."""
     total = torch.zeros((rows.n, rows.n), dtype=torch.float64, device=rows.device)
-    for block in _differences(rows, about):
-        total += block @ block.T
+    for block in _differences(rows, about, WIDE if about is None else WIDTH):
+        whole = block.shape[1] // SLICE * SLICE
+        slices = block[:, :whole].view(rows.n, -1, SLICE).transpose(0, 1)  # a batch uses all cores, a flat product not
+        total += torch.bmm(slices, slices.transpose(1, 2)).sum(0, dtype=torch.float64)
+        total += block[:, whole:] @ block[:, whole:].T
     return total.cpu()
 
 
 def squared_norms(rows: Rows, about: Tensor | None = None) -> Tensor:
     """(n,) squared norms of the rows, or of their differences to the vector `about` (d,)."""
     total = torch.zeros(rows.n, dtype=torch.float64, device=rows.device)
-    for block in _differences(rows, about):
+    for block in _differences(rows, about, 2 * WIDTH):
         total += torch.linalg.vector_norm(block, dim=1).double().square_()
     return total.cpu()
 
 
-def _differences(rows: Rows, about: Tensor | None) -> Iterator[Tensor]:
+def _differences(rows: Rows, about: Tensor | None, width: int) -> Iterator[Tensor]:
     """Blocks of the rows less `about`."""
     buffer: Tensor | None = None
-    for where, block in rows.blocks():
+    for where, block in rows.blocks(width):
         if about is not None:
             if buffer is None:
                 buffer = torch.empty(block.shape, dtype=rows.work, device=rows.device)
@@ -42,8 +47,8 @@ def squared_distances(rows: Rows, G: Tensor) -> Tensor:
     """(n, n) squared distances; right to about 1e-3 of each, exactly 0 between identical rows and symmetric.
 
     They come from the rows' Gram G; a pair that stands too close for it (its distance could be rounding error) is
-    measured again from a Gram around one of the two. Each such step settles at least all pairs of its pivot, so n are
-    enough, whatever the rows.
+    measured again from a Gram around one of the two, unless all rows close to one are copies of it. Each such step
+    settles at least all pairs of its pivot, so n are enough, whatever the rows.
     """
     open_ = torch.ones((rows.n, rows.n), dtype=torch.bool).fill_diagonal_(False)
     distances = torch.zeros((rows.n, rows.n), dtype=torch.float64)
@@ -52,7 +57,11 @@ def squared_distances(rows: Rows, G: Tensor) -> Tensor:
         pivot = int(open_.sum(1).argmax())
         cluster = [pivot, *open_[pivot].nonzero().flatten().tolist()]
         near = rows.select(cluster)
-        _settle(distances, open_, cluster, _gram_about_first(near), rows.work, pivot=0)
+        if near.alike():
+            at = torch.tensor(cluster)
+            open_[at[:, None], at[None, :]] = False
+        else:
+            _settle(distances, open_, cluster, _gram_about_first(near), rows.work, pivot=0)
     return distances
 
 

@@ -71,6 +71,13 @@ class Rows:
         chosen = torch.as_tensor(indices, dtype=torch.long, device=self.device)
         return replace(self, keep=chosen if self.keep is None else self.keep[chosen])
 
+    def alike(self) -> bool:
+        """Whether all rows are the same, number for number; mixtures are not compared and count as unlike."""
+        first, *others = range(self._held) if self.keep is None else self.keep.tolist()
+        return not self.mixings and all(
+            torch.equal(segment[i], segment[first]) for segment in self.segments for i in others
+        )
+
     def mixed(self, matrix: Tensor) -> Rows:
         """Weighted sums of these rows, one for each row of the (m, n) matrix, made block by block when read."""
         return replace(self, mixings=(*self.mixings, matrix))
@@ -135,13 +142,14 @@ class Rows:
         return out
 
 
-def examine(rows: Rows) -> tuple[Rows, list[int]]:
+def examine(rows: Rows, norms: Sequence[float] | None = None) -> tuple[Rows, list[int]]:
     """Choose the precision and unit of the passes, and name the rows with an entry that is not finite.
 
-    One cheap read. Rows of ordinary size keep their dtype (float32 at least); where squares could overflow or vanish,
-    blocks come in float64 and in units of the median row, which exponents up to 1e308 cannot upset.
+    One cheap read, none where the norms are known. Rows of ordinary size keep their dtype (float32 at least); where
+    squares could overflow or vanish, blocks come in float64 and in units of the median row, which exponents up to
+    1e308 cannot upset.
     """
-    if all(TINY < norm < HUGE for norm in _row_norms(rows)):
+    if all(TINY < norm < HUGE for norm in (_row_norms(rows) if norms is None else norms)):
         return rows, []
     peaks = _row_peaks(rows)
     finite = torch.isfinite(peaks)

@@ -20,7 +20,7 @@ from turncoat.errors import InputError, SpecError, ToleranceError
 from turncoat.linalg.rows import examine
 from turncoat.registry import Component
 from turncoat.rules.inputs import Vectors, read
-from turncoat.rules.look import Look
+from turncoat.rules.look import Geometry, Look
 
 NONFINITE = ("exclude", "raise", "propagate")
 OUTLYING = 2.0
@@ -75,12 +75,16 @@ class Part(Component, ABC):
     uses_f: ClassVar[bool] = True
     draws: ClassVar[bool] = False
     """Whether it draws random numbers, from the server's stream in a run."""
+    gram: ClassVar[bool] = False
+    """Whether it begins with the Gram, whose diagonal then tells of rows that are not finite."""
     permutes: ClassVar[bool] = True
     """Whether the order of the rows does not matter, ties aside."""
     translates: ClassVar[bool] = True
     """Whether it moves with the rows: F(X + v) = F(X) + v."""
     scales: ClassVar[bool] = True
     """Whether it scales with the rows: F(c X) = c F(X) for c > 0."""
+    robust: ClassVar[bool] = True
+    """Whether f rows anywhere leave the aggregate near the others."""
 
     def __post_init__(self) -> None:
         if self.f is not None and (isinstance(self.f, bool) or not isinstance(self.f, Integral) or self.f < 0):
@@ -136,8 +140,6 @@ class Rule(Part):
 
     trusts: ClassVar[bool] = False
     """Whether it asks the server for a loss on data of its own."""
-    robust: ClassVar[bool] = True
-    """Whether f rows anywhere leave the aggregate near the others."""
     nonfinite: str = field(default="exclude", kw_only=True)
     """Rows that are not finite: "exclude" them and report it, "raise" InputError, or "propagate" them as they are."""
 
@@ -172,14 +174,22 @@ class Rule(Part):
         rows, restore = read(X)
         n = rows.n
         self.check(n)
-        rows, bad = examine(rows) if self.nonfinite != "propagate" else (rows, [])
+        geometry = Geometry(rows)
+        bad: list[int] = []
+        if self.nonfinite != "propagate":
+            rows, bad = examine(rows, geometry.gram.diagonal().sqrt().tolist() if self.gram else None)
         good = [i for i in range(n) if i not in bad]
         if bad:
             self._refuse(bad, n)
             rows = rows.select(good)
         if generator is None and self.draws:
             generator = entropy()
-        look = Look(rows, max(0, (self.f or 0) - len(bad)), generator)
+        look = Look(
+            rows,
+            max(0, (self.f or 0) - len(bad)),
+            generator,
+            geometry=geometry if rows is geometry.rows else Geometry(rows),
+        )
         outcome = self.outcome(look, state)
         suspects = [good[i] for i in _outlying(look, outcome)] if examined else []
         aggregation = Aggregation(
@@ -335,8 +345,18 @@ class Chain(Compound):
         return self.links
 
     @property
+    def gram(self) -> bool:  # type: ignore[override]
+        return self.links[0].gram
+
+    @property
     def robust(self) -> bool:  # type: ignore[override]
-        return self._last().robust
+        return all(part.robust for part in self.links)
+
+    def check(self, n: int) -> None:
+        super().check(n)
+        for mixing in self.links[:-1]:
+            if not mixing.permutes and not self._last().permutes:
+                raise SpecError(f"{self._last().name} tells rows apart by their number, which {mixing.name} shuffles")
 
     def with_f(self, f: int) -> Self:
         return replace(self, f=f, links=tuple(part.with_f(f) for part in self.links))

@@ -47,6 +47,10 @@ class Bulyan(Compound):
     def _phase2(self) -> Rule:
         return NearestToMedian(f=self.f) if self.phase2 == "nearest_to_median" else rule(self.phase2, self.f)
 
+    @property
+    def gram(self) -> bool:  # type: ignore[override]
+        return self._selection.gram
+
     def made_of(self) -> Sequence[Part]:
         return self._selection, self._phase2
 

@@ -54,6 +54,10 @@ class GeometricMedian(WeightRule):
             raise SpecError("the smoothed Weiszfeld steps that iterations counts are Euclidean: leave p at 2")
 
     @property
+    def gram(self) -> bool:  # type: ignore[override]
+        return self.p == 2
+
+    @property
     def translates(self) -> bool:  # type: ignore[override]
         return self.start != "origin"
 

@@ -43,6 +43,10 @@ class Krum(WeightRule):
         if not 0 < self.power < math.inf:
             raise SpecError(f"power is that of the distances, above 0 and finite, got {self.power!r}")
 
+    @property
+    def gram(self) -> bool:  # type: ignore[override]
+        return self.p == 2
+
     def most(self, n: int) -> int:
         return max(0, (n - 2) // 2)
 
@@ -89,6 +93,10 @@ class MultiKrum(Krum):
     def decide(self, look: Look, state: None) -> Decision:
         scores = self.scores(look)
         return Decision(average(lowest(scores, self._count(look.n, look.f), look.tolerance), look.n), scores=scores)
+
+    @property
+    def robust(self) -> bool:  # type: ignore[override]
+        return isinstance(self.m, str)  # a number of rows may be more than n - f
 
     def kappa(self, n: int, f: int) -> float | None:
         return None

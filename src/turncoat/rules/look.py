@@ -176,10 +176,16 @@ class Look:
         return weights
 
     def position(self, row: int) -> int | None:
-        """Where a row that was received stands among those that take part; None where it does not."""
+        """Where a row that was received, or what a mixing of as many rows put in its place, now stands, if anywhere."""
         keep = self.rows.keep
-        places = range(self.rows.n) if keep is None else keep.tolist()
-        return list(places).index(row) if row in places else None
+        places = list(range(self.rows.n)) if keep is None else keep.tolist()
+        if row not in places:
+            return None
+        at = places.index(row)
+        if self.matrix is None or len(self.matrix) == len(places):
+            return at
+        left = (self.matrix[:, at] == 1).nonzero().flatten().tolist()  # where rows were dropped, the others stay whole
+        return left[0] if len(left) == 1 else None
 
     @cached_property
     def _measured(self) -> Geometry | None:

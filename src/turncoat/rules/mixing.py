@@ -19,6 +19,7 @@ class NNM(Mixing):
 
     name = "nnm"
     source = "Allouah et al. 2023"
+    gram = True
 
     def matrix(self, look: Look) -> Tensor:
         D = look.squared_distances.clone()
@@ -85,6 +86,10 @@ class Resampling(Mixing):
         _check_size(self.s)
         if self.tolerate not in ("s*f", "f"):
             raise SpecError(f'tolerate is "s*f" or "f", got {self.tolerate!r}')
+
+    @property
+    def robust(self) -> bool:  # type: ignore[override]
+        return self.tolerate == "s*f"
 
     def contaminated(self, f: int, n: int, m: int) -> int:
         return f if self.tolerate == "f" else min(n, self.s * f)

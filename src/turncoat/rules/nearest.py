@@ -36,8 +36,8 @@ class MoNNA(WeightRule):
 
     def decide(self, look: Look, state: None) -> Decision:
         at = look.position(self.trusted)
-        if at is None or at >= look.n:
-            raise InputError(f"monna trusts row {self.trusted}, which is not finite or was mixed away")
+        if at is None:
+            raise InputError(f"monna trusts row {self.trusted}, which is not finite or was filtered out")
         own = average([at], look.n)
         scores = look.squared_distances_to(look.combine(own), look.received(own)).sqrt() * look.unit
         scores[at] = -1.0  # before any that are equal to it
@@ -87,6 +87,7 @@ class Medoid(WeightRule):
     name = "medoid"
     source = "Xie et al. 2018"
     uses_f = False
+    gram = True
 
     def decide(self, look: Look, state: Any) -> Decision:
         scores = look.squared_distances.sqrt().sum(1)

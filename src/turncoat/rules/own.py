@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from turncoat.errors import InputError
@@ -45,10 +46,15 @@ class OwnRule(Rule):
                 result = self.function(X.clone(), **given)
         except (TypeError, AttributeError, DeprecationWarning) as error:
             try:
-                result = self.function(X.cpu().numpy().copy(), **given)
+                result = self.function(_array(X), **given)
             except Exception:
                 raise error from None
         vector = torch.as_tensor(result).to(dtype=X.dtype, device=X.device)
         if vector.shape != X.shape[1:]:
             raise InputError(f"{self.target} returned shape {tuple(vector.shape)}, expected ({X.shape[1]},)")
         return Outcome(vector, state=state)
+
+
+def _array(X: torch.Tensor) -> np.ndarray:
+    """A copy as NumPy knows it; of bfloat16, which it does not know, in float32."""
+    return X.cpu().to(torch.float32 if X.dtype == torch.bfloat16 else X.dtype, copy=True).numpy()

@@ -65,6 +65,7 @@ class CAF(WeightRule):
 
     name = "caf"
     source = "Allouah et al. 2024"
+    gram = True
 
     def decide(self, look: Look, state: None) -> Decision:
         n, f, G = look.n, look.f, look.centred_gram

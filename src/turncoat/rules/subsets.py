@@ -33,6 +33,7 @@ class Choice:
 class SubsetRule(WeightRule):
     """Average the n-f rows of which a measure is smallest, exactly unless the search takes more than `budget` steps."""
 
+    gram = True
     measure: ClassVar[str]
     budget: int = 100_000
     beyond: str = "error"
