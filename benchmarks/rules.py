@@ -92,7 +92,7 @@ TEN += ["centered_clipping", "monna", "caf", "meamed", "nnm >> trimmed_mean"]
 OVERALL = 10.0
 MEMORY = {"memory": 64, "large": 1024}
 """MiB that a rule may take beyond its input; the large output alone is 381."""
-SECONDS, LONGEST = 0.1, 30.0  # for a side's turn; for its first call
+SECONDS, LONGEST = 0.1, 20.0  # for a side's turn; for its first call
 
 Figures = dict[str, dict[str, Any]]
 
