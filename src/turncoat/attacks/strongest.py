@@ -62,6 +62,7 @@ class Strongest(Attack):
     source = "Shejwalkar and Houmansadr 2021; Allouah et al. 2023"
     draws = True
     needs_rule = True
+    strength = "family"
     family: str | Attack = "alie"
     objective: str = "distance"
 
