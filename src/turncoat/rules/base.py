@@ -251,7 +251,7 @@ class WeightRule(Rule):
         decision = self.decide(look, state)
         vector = look.combine(decision.weights)
         if decision.anchor is not None:
-            vector = torch.add(vector, decision.anchor, alpha=1.0 - float(decision.weights.sum()))
+            vector.add_(decision.anchor, alpha=1.0 - float(decision.weights.sum()))
         weights = look.received(decision.weights)
         return Outcome(vector, weights, decision.scores, decision.diagnostics, self.remember(vector, state))
 

@@ -13,6 +13,8 @@ from turncoat.rules.base import Decision, WeightRule
 from turncoat.rules.inputs import Vectors, read
 from turncoat.rules.look import Look
 
+PART = 2**20  # coordinates looked at together: a check makes copies
+
 
 @dataclass(frozen=True)
 class CenteredClipping(WeightRule):
@@ -67,7 +69,8 @@ class CenteredClipping(WeightRule):
         return Decision(weights, anchor=state, scores=-clipping)
 
     def remember(self, vector: Tensor, state: Tensor | None) -> Tensor | None:
-        return vector if state is not None and vector.isfinite().all() else state
+        finite = all(bool(part.isfinite().all()) for part in vector.split(PART))
+        return vector if state is not None and finite else state
 
 
 def _clipping(distances: Tensor, tau: float) -> Tensor:
