@@ -88,7 +88,7 @@ class Look:
         D = self.geometry.squared_distances
         if self.matrix is None:
             return D
-        return _mixed_distances(D, self.matrix) if self._measured is None else self._measured.squared_distances
+        return self._derived_distances if self._measured is None else self._measured.squared_distances
 
     def distances(self, p: float) -> Tensor:
         """(n, n) l_p distances."""
@@ -142,10 +142,10 @@ class Look:
             return replace(self, f=f, matrix=matrix if self.matrix is None else matrix @ self.matrix)
         return Look(self.mixtures.mixed(matrix), f, self.generator, share=self.share)
 
-    def select(self, indices: Sequence[int], f: int | None = None) -> Look:
+    def select(self, indices: Sequence[int]) -> Look:
         """The look at some of the rows."""
         chosen = torch.as_tensor(indices)
-        selected = self.mixed(torch.eye(self.n, dtype=torch.float64)[chosen], f)
+        selected = self.mixed(torch.eye(self.n, dtype=torch.float64)[chosen])
         for known in ("squared_distances", "centred_gram"):
             if known in vars(self):
                 vars(selected)[known] = vars(self)[known][chosen][:, chosen]
@@ -188,6 +188,12 @@ class Look:
         return left[0] if len(left) == 1 else None
 
     @cached_property
+    def _derived_distances(self) -> Tensor:
+        """The mixtures' squared distances as they follow from the rows'."""
+        assert self.matrix is not None
+        return _mixed_distances(self.geometry.squared_distances, self.matrix)
+
+    @cached_property
     def _measured(self) -> Geometry | None:
         """The mixtures' geometry measured on themselves, where what follows from the rows' own could be rounding error.
 
@@ -195,7 +201,7 @@ class Look:
         """
         assert self.matrix is not None
         D, M = self.geometry.squared_distances, self.matrix
-        near = _mixed_distances(D, M) < ROUNDING * D.max()
+        near = self._derived_distances < ROUNDING * D.max()
         unlike = (M[:, None] != M[None]).any(-1)
         return Geometry(self.mixtures) if self.share == 1 and (near & unlike).any() else None
 
