@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from turncoat.linalg.passes import add_scaled
 from turncoat.linalg.rows import Rows
 
 STEPS = 1000
@@ -45,9 +46,7 @@ def _norms(rows: Rows, y: Tensor, p: float) -> Tensor:
         size = (block - y[where]).abs_()
         peak = size.amax(1)
         sums = size.div_(torch.where(peak > 0, peak, 1.0)[:, None]).pow_(p).sum(1)
-        before, widest = widest, torch.maximum(widest, peak.double())
-        over = torch.where(widest > 0, widest, 1.0)
-        total = total * (before / over) ** p + sums.double() * (peak / over) ** p
+        widest, total = add_scaled(widest, total, peak.double(), sums.double(), p)
     return widest * total ** (1 / p)
 
 
@@ -66,5 +65,5 @@ def _moved(rows: Rows, y: Tensor, norms: Tensor, p: float, step: float) -> tuple
         share = weights.sum(0)
         pull = (weights * difference * length).sum(0)
         moved[where] = y[where] + step * torch.where(share > 0, pull / share, 0.0)
-        slope += float(((pull).abs().double() ** q).sum())
+        slope += float((pull.abs().double() ** q).sum())
     return moved, slope ** (1 / q)

@@ -154,13 +154,17 @@ def distances(rows: Rows, p: float) -> Tensor:
             sums.append(scaled.sum(1) if p == 1 else scaled.pow_(p).sum(1))
             peaks.append(peak)
         if peaks:
-            peak, before = torch.cat(peaks).double(), widest
-            widest = torch.maximum(before, peak)
-            over = torch.where(widest > 0, widest, 1.0)
-            total = total * (before / over) ** p + torch.cat(sums).double() * (peak / over) ** p
+            widest, total = add_scaled(widest, total, torch.cat(peaks).double(), torch.cat(sums).double(), p)
     D = torch.zeros((n, n), dtype=torch.float64)
     D[first, second] = D[second, first] = (widest * total ** (1 / p)).cpu()
     return D
+
+
+def add_scaled(peak: Tensor, total: Tensor, peak2: Tensor, total2: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """Two sums of p-th powers as one: each is a peak and the total of the powers of entries over it."""
+    widest = torch.maximum(peak, peak2)
+    over = torch.where(widest > 0, widest, 1.0)
+    return widest, total * (peak / over) ** p + total2 * (peak2 / over) ** p
 
 
 def _write(out: Tensor, where: slice, values: Tensor, rows: Rows) -> None:
