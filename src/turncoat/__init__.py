@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from turncoat.attacks import (
         ALIE,
         IPM,
+        NLP,
         ROP,
+        SSNLP,
+        STAB,
         AGRTailored,
         Attack,
         Backdoor,
         BadNets,
+        Beam,
         FangKrum,
         FangTrimmedMean,
         Gaussian,
         LabelFlip,
+        LookAhead,
         Mimic,
         MinMax,
         MinSum,
@@ -34,8 +39,10 @@ if TYPE_CHECKING:
         Nothing,
         OneCoordinate,
         OneSided,
+        Plan,
         PoolAttack,
         RandomIPM,
+        Replay,
         SignFlip,
         Strongest,
         Tailored,
@@ -57,7 +64,7 @@ if TYPE_CHECKING:
     )
     from turncoat.learning.training import Training, train
     from turncoat.linalg.allocator import tune_allocator
-    from turncoat.results.result import Record, Result
+    from turncoat.results.result import Planned, Record, Result
     from turncoat.rules import (
         AKSEL,
         ARC,
@@ -98,17 +105,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "turncoat.attacks": "ALIE IPM AGRTailored Attack Backdoor BadNets FangKrum FangTrimmedMean Gaussian "
-    "LabelFlip Mimic MinMax MinSum ModelReplacement NonFinite Nothing OneCoordinate "
-    "OneSided PoolAttack ROP RandomIPM SignFlip Strongest Tailored View attack "
-    "strongest",
+    "turncoat.attacks": "ALIE IPM NLP ROP SSNLP STAB AGRTailored Attack Backdoor BadNets Beam FangKrum "
+    "FangTrimmedMean Gaussian LabelFlip LookAhead Mimic MinMax MinSum "
+    "ModelReplacement NonFinite Nothing OneCoordinate OneSided Plan PoolAttack "
+    "RandomIPM Replay SignFlip Strongest Tailored View attack strongest",
     "turncoat.data.sources": "Dataset",
     "turncoat.data.splits": "Partition Split",
     "turncoat.errors": "BudgetError DataUnavailableError HiddenError InputError ResultError SpecError "
     "ToleranceError TurncoatError",
     "turncoat.learning.training": "Training train",
     "turncoat.linalg.allocator": "tune_allocator",
-    "turncoat.results.result": "Record Result",
+    "turncoat.results.result": "Planned Record Result",
     "turncoat.rules": "AKSEL ARC CAF CGE MDA NNM SMEA Aggregation Bucketing Bulyan CenteredClipping "
     "Clipping DnC GeometricMedian Krum LinearScalarization MeaMed Mean Median Medoid "
     "MixTailor Mixing MoNNA MultiKrum Phocas Resampling Rule SignGuard SignMajority "
@@ -118,15 +125,16 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
-    "AKSEL", "ALIE", "ARC", "CAF", "CGE", "IPM", "MDA", "NNM", "ROP", "SMEA", "AGRTailored", "Aggregation",
-    "Attack", "Backdoor", "BadNets", "Bucketing", "BudgetError", "Bulyan", "CenteredClipping", "Clipping",
-    "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Gaussian", "GeometricMedian",
-    "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization", "MeaMed", "Mean", "Median", "Medoid",
-    "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA", "ModelReplacement", "MultiKrum", "NonFinite",
-    "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "PoolAttack", "RandomIPM", "Record",
-    "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip", "SignGuard", "SignMajority",
-    "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored", "ToleranceError", "Training",
-    "TrimmedMean", "TurncoatError", "View", "Zeno", "attack", "rule", "strongest", "train", "tune_allocator",
+    "AKSEL", "ALIE", "ARC", "CAF", "CGE", "IPM", "MDA", "NLP", "NNM", "ROP", "SMEA", "SSNLP", "STAB", "AGRTailored",
+    "Aggregation", "Attack", "Backdoor", "BadNets", "Beam", "Bucketing", "BudgetError", "Bulyan", "CenteredClipping",
+    "Clipping", "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Gaussian",
+    "GeometricMedian", "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization", "LookAhead", "MeaMed",
+    "Mean", "Median", "Medoid", "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA", "ModelReplacement",
+    "MultiKrum", "NonFinite", "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "Plan", "Planned",
+    "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip",
+    "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored",
+    "ToleranceError", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack", "rule", "strongest",
+    "train", "tune_allocator",
 ]  # fmt: skip
 
 

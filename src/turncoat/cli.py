@@ -110,6 +110,9 @@ def run(
     set_: Annotated[list[str] | None, Option("--set", metavar="KEY=VALUE", help="Any other field, as in TOML.")] = None,
     output: Folder = Path("results"),
     page: Annotated[Path | None, Option(help="Write a page with the curves here.")] = None,
+    save_attack: Annotated[
+        Path | None, Option(help='Write what the traitors did here, for --attack "replay(FILE)".')
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -129,7 +132,7 @@ def run(
     given |= {"seed": seed, "device": device}
     table = (read_table(spec) if spec else {"n": 20, "f": 4}) | _settings(set_ or [])
     table |= {key: value for key, value in given.items() if value is not None}
-    results = _run(expand(table, str(spec or "")), output, quiet)
+    results = _run(expand(table, str(spec or "")), output, quiet, save_attack)
     if json:
         import msgspec
 
@@ -202,7 +205,7 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _run(specs: Sequence[Spec], folder: Path, quiet: bool) -> list[Result]:
+def _run(specs: Sequence[Spec], folder: Path, quiet: bool, save_attack: Path | None = None) -> list[Result]:
     from turncoat.campaign.runner import run_all
     from turncoat.linalg.allocator import tune_allocator
     from turncoat.progress import progress
@@ -219,7 +222,7 @@ def _run(specs: Sequence[Spec], folder: Path, quiet: bool) -> list[Result]:
             show(before[i] + done, f"run {i + 1} of {len(specs)}: {specs[i].rule} under {specs[i].attack}")
 
         try:
-            return run_all(specs, folder, watch)
+            return run_all(specs, folder, watch, show.planning, save_attack)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted: {finished} of {len(specs)} runs are finished in {folder}; the same command continues"

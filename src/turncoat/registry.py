@@ -29,7 +29,7 @@ from turncoat.spelling import Call, Value, parse
 PACKAGE = Path(__file__).parent
 ROOMS = {
     "rule": "rules/*.py",
-    "attack": "attacks/*.py",
+    "attack": "attacks/**/*.py",
     "dataset": "data/sources.py",
     "split": "data/splits.py",
     "model": "learning/models.py",
@@ -263,6 +263,15 @@ def load_own(target: str) -> Any:
         names = [name for name in vars(module) if not name.startswith("_")]
         raise SpecError(f"{target}: {where} has no {attribute!r}: {suggest(attribute, names)}")
     return getattr(module, attribute)
+
+
+def files(kind: str, call: Call) -> list[Path]:
+    """The files that a registered component's arguments name, such as the plan of `replay(plan.safetensors)`."""
+    if is_own(call.name):
+        return []
+    entry = find(kind, expand(call).name)
+    given = bind(entry, expand(call))
+    return [Path(str(given[key])) for key in entry.traits.get("files", ()) if key in given]  # type: ignore[union-attr]
 
 
 def accepted(function: Any, **offered: Any) -> dict[str, Any]:

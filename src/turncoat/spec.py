@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -348,9 +349,12 @@ def key(spec: Spec) -> str:
     """A run's name among runs: sha256 of its canonical form and of the files of the user's own parts, in hex."""
     spec = resolve(spec)
     digest = hashlib.sha256(_encode(spec))
-    for call in (*task_parts(spec.task), *parse_chain(spec.rule), parse(spec.attack), parse(spec.split)):
+    attack = parse(spec.attack)
+    for call in (*task_parts(spec.task), *parse_chain(spec.rule), attack, parse(spec.split)):
         if registry.is_own(call.name):
             digest.update(_own_content(call.name))
+    for path in registry.files("attack", attack):
+        digest.update(_content(attack.name, path))
     return digest.hexdigest()
 
 
@@ -358,8 +362,13 @@ def _own_content(target: str) -> bytes:
     """The hash of the file behind the user's own part; nothing where it has none."""
     try:
         path = registry.own_file(target)
-        return b"" if path is None else hashlib.sha256(path.read_bytes()).digest()
     except (ImportError, ValueError) as error:
         raise SpecError(f"{target}: {error}") from None
+    return b"" if path is None else _content(target, path)
+
+
+def _content(target: str, path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
         raise SpecError(f"{target}: cannot read its file: {error.strerror or error}") from None

@@ -10,7 +10,8 @@ import turncoat as tc
 from turncoat.attacks import z_max
 from turncoat.registry import entries
 
-ATTACKS = sorted(entries("attack"))
+PLANS = {name for name, entry in entries("attack").items() if entry.traits.get("needs_run")} | {"replay"}
+ATTACKS = sorted(entries("attack").keys() - PLANS)
 
 
 def cloud(h=8, d=20, seed=0, offset=0.5):

@@ -103,11 +103,11 @@ def test_pandas_is_named_where_it_is_missing(make_result, monkeypatch):
 
 def test_plot_shows_what_was_measured(make_result):
     both = make_result().plot().to_dict()
-    assert [panel["title"] for panel in both["hconcat"]] == ["accuracy", "loss"]
+    assert [panel["title"]["text"] for panel in both["hconcat"]] == ["accuracy", "loss"]
     diverged = make_result(records=[Record(round=0, test_loss=1.0), Record(round=1, test_loss=math.nan)])
     chart = diverged.plot().to_dict()
-    assert [panel["title"] for panel in chart["hconcat"]] == ["loss"]
-    assert chart["data"]["values"] == [{"round": 0, "metric": "test_loss", "loss": 1.0}]
+    assert [panel["title"]["text"] for panel in chart["hconcat"]] == ["loss"]
+    assert chart["datasets"]["loss"] == [{"round": 0, "metric": "test_loss", "loss": 1.0, "marked": True}]
     assert isinstance(make_result(records=[]).plot(), alt.HConcatChart)
 
 

@@ -13,6 +13,12 @@ from turncoat.attacks.non_finite import NonFinite
 from turncoat.attacks.nothing import Nothing
 from turncoat.attacks.one_coordinate import OneCoordinate
 from turncoat.attacks.one_sided import FangTrimmedMean, OneSided
+from turncoat.attacks.planning.beam import Beam
+from turncoat.attacks.planning.lookahead import LookAhead
+from turncoat.attacks.planning.nlp import NLP
+from turncoat.attacks.planning.plan import Plan
+from turncoat.attacks.planning.replay import Replay
+from turncoat.attacks.planning.ssnlp import SSNLP, STAB
 from turncoat.attacks.pool import PoolAttack
 from turncoat.attacks.random_ipm import RandomIPM
 from turncoat.attacks.rop import ROP
@@ -22,16 +28,21 @@ from turncoat.attacks.tailored import AGRTailored, FangKrum, Tailored
 __all__ = [
     "ALIE",
     "IPM",
+    "NLP",
     "ROP",
+    "SSNLP",
+    "STAB",
     "AGRTailored",
     "Attack",
     "Backdoor",
     "BadNets",
+    "Beam",
     "FangKrum",
     "FangTrimmedMean",
     "Found",
     "Gaussian",
     "LabelFlip",
+    "LookAhead",
     "Mimic",
     "MinMax",
     "MinSum",
@@ -40,8 +51,10 @@ __all__ = [
     "Nothing",
     "OneCoordinate",
     "OneSided",
+    "Plan",
     "PoolAttack",
     "RandomIPM",
+    "Replay",
     "SignFlip",
     "Strongest",
     "Tailored",

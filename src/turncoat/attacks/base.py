@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +16,9 @@ from turncoat.linalg import passes
 from turncoat.linalg.rows import Rows
 from turncoat.registry import Component
 from turncoat.rules import Rule
+
+if TYPE_CHECKING:
+    from turncoat.attacks.planning.rollout import Rollout
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class View:
     honest_rows: Tensor | None = field(default=None, repr=False)
     own_rows: Tensor | None = field(default=None, repr=False)
     round: int = 0
+    remaining: int | None = None
+    """Rounds under attack from this one on, in a run."""
     lr: float | None = None
     parameters: Tensor | None = field(default=None, repr=False)
     """(d,) the model that was broadcast, which every worker sees."""
@@ -36,6 +43,16 @@ class View:
     rule_state: Any = field(default=None, repr=False)
     """What the rule remembers, which follows from what it broadcast; None before the first round."""
     generator: torch.Generator | None = field(default=None, repr=False)
+    simulator: Callable[[], Rollout] | None = field(default=None, repr=False)
+
+    @cached_property
+    def rollout(self) -> Rollout:
+        """The rounds to come, to be played from here on as often as wanted: `view.rollout(moves, objective)`."""
+        if self.simulator is None:
+            raise HiddenError(
+                'looking ahead takes a training run, and in it knowledge = "omniscient": by hand there is nothing ahead'
+            )
+        return self.simulator()
 
     @property
     def honest(self) -> Tensor:
@@ -76,6 +93,8 @@ class Attack(Component, ABC):
     """Whether it draws random numbers, from the adversary's stream in a run."""
     needs_rule: ClassVar[bool] = False
     """Whether it is made for the rule that it meets, which a call by hand has to give."""
+    needs_run: ClassVar[bool] = False
+    """Whether it looks ahead, which takes a training run."""
 
     @property
     def needs_own(self) -> bool:

@@ -119,6 +119,8 @@ class Learner:
     """The number of trainable parameters."""
     method: str
     """What computes the gradients, one of METHODS."""
+    plain: nn.Module
+    """The model as it came, for whoever differentiates otherwise."""
 
     def __init__(self, model: nn.Module, loss: str = "cross_entropy", method: str | None = None) -> None:
         if loss not in LOSSES:
@@ -128,8 +130,9 @@ class Learner:
             raise SpecError("a model needs trainable parameters, all of one dtype and on one device")
         self.dtype, self.device = trainable[0].dtype, trainable[0].device
         self.method = _checked(model, method or default_method(model, self.device))
-        self._loss = LOSSES[loss]
-        self._classifies = loss == "cross_entropy"
+        self.loss = LOSSES[loss]
+        self.classifies = loss == "cross_entropy"
+        self.plain = copy.deepcopy(model).eval()
         self._model = copy.deepcopy(model).train()
         self._parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._sizes = [p.numel() for p in self._parameters.values()]
@@ -148,7 +151,7 @@ class Learner:
                 self._places = [_place(self._model, path) for path in self._parameters]
                 for parameter in self._parameters.values():
                     parameter.requires_grad_(False)
-        self._short = self._find_short_chain()
+        self._short = self.short_chain(self._model) if self.method == "grouped" else []
 
     def initial(self) -> Tensor:
         """(d,) the parameters that the model came with."""
@@ -219,9 +222,16 @@ class Learner:
         with self._evaluating(), self._holding(buffers):
             for x_part, y_part in zip(x.split(batch), y.split(batch), strict=True):
                 out = self._model(x_part)
-                total += float(self._loss(out, y_part).double().sum())
-                right += int((out.argmax(1) == y_part).sum()) if self._classifies else 0
-        return total / len(x), right / len(x) if self._classifies else None
+                total += float(self.loss(out, y_part).double().sum())
+                right += int((out.argmax(1) == y_part).sum()) if self.classifies else 0
+        return total / len(x), right / len(x) if self.classifies else None
+
+    @torch.no_grad()
+    def outputs(self, theta: Tensor, x: Tensor, buffers: Sequence[Tensor] | None = None) -> Tensor:
+        """What the model makes of samples x (m, ...), without dropout."""
+        self._load(theta)
+        with self._evaluating(), self._holding(buffers):
+            return self._model(x)
 
     def _check(self, theta: Tensor, x: Tensor, y: Tensor, out: Tensor) -> None:
         if theta.shape != (self.d,) or out.shape != (len(x), self.d) or out.stride(1) != 1:
@@ -245,7 +255,7 @@ class Learner:
         parameters = list(self._parameters.values())
         losses = x.new_empty(len(x), dtype=self.dtype)
         for x_i, y_i, loss_i, *row in zip(x, y, losses, *rows, strict=True):
-            loss = self._loss(self._model(x_i), y_i).mean()
+            loss = self.loss(self._model(x_i), y_i).mean()
             for place, g in zip(row, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 place.zero_() if g is None else place.copy_(g)
             loss_i.copy_(loss.detach())
@@ -267,7 +277,7 @@ class Learner:
         return losses
 
     def _loss_at(self, parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return self._loss(torch.func.functional_call(self._model, parameters, (x,)), y).mean()
+        return self.loss(torch.func.functional_call(self._model, parameters, (x,)), y).mean()
 
     def _grouped(self, x: Tensor, y: Tensor, rows: list[Tensor]) -> Tensor:
         if not self._trusted:
@@ -281,7 +291,7 @@ class Learner:
 
     def _one_group(self, x: Tensor, y: Tensor, workers: slice) -> Tensor:
         with self._group.of(workers) as anchor:
-            losses = self._loss(self._model(x.flatten(0, 1)), y.flatten(0, 1))
+            losses = self.loss(self._model(x.flatten(0, 1)), y.flatten(0, 1))
             if losses.requires_grad:
                 share = torch.full_like(losses, len(x) / losses.numel())
                 torch.autograd.grad(losses, anchor, share, allow_unused=True)
@@ -290,11 +300,11 @@ class Learner:
                     layer.clear()
         return losses.detach().view(len(x), -1).mean(1)
 
-    def _find_short_chain(self) -> list[nn.Module]:
-        """The layers of a classifier made of linear layers and ReLU alone, else none."""
-        layers = list(_leaves(self._model)) if self.method == "grouped" and self._trusted else []
+    def short_chain(self, model: nn.Module) -> list[nn.Module]:
+        """The layers of a form of the model, where it is a classifier of linear layers and ReLU alone; else none."""
+        layers = list(_leaves(model)) if self._trusted else []
         kinds = (nn.Linear, nn.ReLU, nn.Flatten)
-        return layers if self._classifies and all(isinstance(layer, kinds) for layer in layers) else []
+        return layers if self.classifies and all(isinstance(layer, kinds) for layer in layers) else []
 
     @torch.no_grad()
     def _by_hand(self, x: Tensor, y: Tensor, workers: slice) -> Tensor:

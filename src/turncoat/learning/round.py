@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from time import perf_counter
 
 import torch
@@ -17,11 +18,13 @@ from turncoat.attacks import Attack, View
 from turncoat.errors import HiddenError, InputError, SpecError
 from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
+from turncoat.learning.simulator import Simulator, Watch
 from turncoat.learning.state import State
 from turncoat.learning.streams import derive, torch_stream
 from turncoat.rules import Aggregation, Rule
 from turncoat.spec import Seeds, Spec, seen
 
+SAMPLE = 2048
 TRUSTED = 128  # examples in the server's own batch, for rules that ask for one
 
 
@@ -74,12 +77,14 @@ class Federation:
         rule: Rule,
         attack: Attack,
         schedule: Callable[[int], float],
+        optimum: Tensor | None = None,
     ) -> None:
         assert isinstance(spec.seed, Seeds)
         assert spec.f_actual is not None
         self.spec, self.learner, self.rule, self.attack = spec, learner, rule, attack
         self.x, self.y, self.classes, self.batches = x, y, classes, batches
-        self.schedule = schedule
+        self.schedule, self.optimum = schedule, optimum
+        self.watch: Watch | None = None  # of a planner at work
         self.seeds = spec.seed
         self.n, self.f = spec.n, spec.f_actual
         self._seen = seen(spec)
@@ -154,11 +159,13 @@ class Federation:
             honest_rows=sent.rows[: sent.honest][: self._seen] if self._seen != 0 else None,
             own_rows=sent.rows[sent.honest :] if self._own else None,
             round=state.round,
+            remaining=self.remaining(state.round),
             lr=self.schedule(state.round),
             parameters=state.parameters,
             rule=self.rule,
             rule_state=state.rule,
             generator=torch_stream(self.seeds.adversary, "attack", state.round) if self.attack.draws else None,
+            simulator=partial(Simulator, self, state, sent, self.watch) if self._seen is None else None,
         )
 
     def round(
@@ -201,8 +208,32 @@ class Federation:
         stop = self.spec.attack_stop
         return self.spec.attack_start <= round and (stop is None or round < stop)
 
+    def remaining(self, round: int) -> int:
+        """How many rounds are attacked from that one on."""
+        stop = self.spec.rounds if self.spec.attack_stop is None else min(self.spec.rounds, self.spec.attack_stop)
+        return stop - max(round, self.spec.attack_start)
+
+    def honest_batch(self, round: int) -> tuple[Tensor, Tensor]:
+        """(h b, ...) and (h b,) the examples that the h honest workers draw in a round, in its first local step."""
+        identities = self._identities(round)
+        h = self.n - self.f
+        indices = self.batches.indices(round * self.spec.local_steps, h if identities is None else self.n)
+        x, y = self._examples(indices if identities is None else indices[identities[:h]])
+        return x.flatten(0, 1), y.flatten(0, 1)
+
+    @cached_property
+    def sample(self) -> tuple[Tensor, Tensor]:
+        """Training examples on which an adversary that looks ahead may measure losses, always the same."""
+        stream = torch_stream(self.seeds.adversary, "sample")
+        drawn = torch.randperm(len(self.x), generator=stream)[:SAMPLE].to(self.x.device)
+        return self.x[drawn], self.y[drawn]
+
     def _check(self) -> None:
         self.rule.check(self.n)
+        if self.f and self.attack.needs_run and self._seen is not None:
+            raise HiddenError(
+                f'{self.attack} looks ahead, which takes all workers\' vectors and batches: knowledge = "omniscient"'
+            )
         if self.f and self.attack.manipulates == "data" and not self.classes:
             raise SpecError(f"{self.attack} poisons labels, and {self.spec.task} has none")
         if self._own and any(len(held) == 0 for held in self.batches.workers[self.n - self.f :]):
@@ -219,8 +250,7 @@ class Federation:
         first = state.round * spec.local_steps
         batches = [self.batches.indices(first + step, workers) for step in range(spec.local_steps)]
         indices = batches[0] if spec.local_steps == 1 else torch.stack(batches, dim=1)
-        x = self.x.index_select(0, indices.reshape(-1)).view(*indices.shape, *self.x.shape[1:])
-        y = self.y[indices]
+        x, y = self._examples(indices)
         if attacked and self.attack.manipulates == "data" and workers == self.n:
             traitors = slice(self.n - self.f, None) if identities is None else identities[self.n - self.f :]
             x[traitors], y[traitors] = self.attack.poison(x[traitors], y[traitors], self.classes)
@@ -229,6 +259,10 @@ class Federation:
             return self.learner.gradients(state.parameters, x, y, rows, seed=seed, buffers=buffers)
         assert spec.local_lr is not None
         return self.learner.local_updates(state.parameters, x, y, spec.local_lr, rows, seed=seed, buffers=buffers)
+
+    def _examples(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.x.index_select(0, indices.reshape(-1)).view(*indices.shape, *self.x.shape[1:])
+        return x, self.y[indices]
 
     def _with_momentum(self, rows: Tensor, before: Tensor, computing: int) -> tuple[Tensor, Tensor]:
         """Rows with momentum, and the momenta to keep, which must survive the rows being overwritten."""

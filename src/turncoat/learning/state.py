@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from turncoat.attacks.planning.plan import Plan
 from turncoat.errors import ResultError
 
 
@@ -22,7 +23,7 @@ class State:
     """(n, d) the workers' momenta, without worker momentum None."""
     server_momentum: Tensor | None = None
     rule: Any = None
-    """The rule's memory: None, a tensor or a flat dict of tensors; so too the attack's."""
+    """The rule's memory: None, a tensor or a flat dict of tensors; so too the attack's, which may also be a plan."""
     attack: Any = None
     buffers: tuple[Tensor, ...] = ()
     """The model's running statistics, such as batch normalisation's."""
@@ -36,6 +37,8 @@ class State:
         found: dict[str, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, Plan):
+                value = value.tensors()
             if isinstance(value, Tensor):
                 found[field.name] = value
             elif isinstance(value, dict):

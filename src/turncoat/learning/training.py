@@ -21,6 +21,8 @@ from torch import Tensor
 from turncoat import registry
 from turncoat.attacks import Attack, attack
 from turncoat.attacks.backdoor import Backdoor
+from turncoat.attacks.planning.moves import Use
+from turncoat.attacks.planning.plan import Plan
 from turncoat.data.sources import Dataset, load
 from turncoat.data.splits import deal
 from turncoat.errors import InputError, ResultError, SpecError
@@ -28,6 +30,7 @@ from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
 from turncoat.learning.models import build_model
 from turncoat.learning.round import Clock, Federation
+from turncoat.learning.simulator import Watch as Planning
 from turncoat.learning.state import State
 from turncoat.learning.streams import derive, numpy_stream
 from turncoat.progress import progress as bar
@@ -112,8 +115,9 @@ class Training:
         self.records += [record] if record else []
         return record
 
-    def finish(self, watch: Watch | None = None) -> Result:
+    def finish(self, watch: Watch | None = None, planning: Planning | None = None) -> Result:
         """Advance to the end and return the result."""
+        self.federation.watch = planning
         while not self.done or not self.records:
             record = self.advance()
             if watch:
@@ -135,11 +139,18 @@ class Training:
             flags=list(self.flags),
             gradients=self.federation.learner.method,
             source_hash=package_hash(),
+            plans=list(self.state.attack.planned) if isinstance(self.state.attack, Plan) else [],
             data_origin=self.dataset.origin,
             data_checksum=self.dataset.checksum,
             started=self.started,
             finished=_now(),
         )
+
+    def plan(self) -> Plan:
+        """What the traitors did and will do as they stand, for `Plan.save` and the attack `replay`."""
+        if isinstance(self.state.attack, Plan):
+            return self.state.attack
+        return Plan((Use(self.federation.attack),) * self.federation.remaining(0))
 
     def save(self, path: Path | str) -> Path:
         """Write all that it takes to continue, as one safetensors file; raises ResultError where it cannot."""
@@ -197,6 +208,8 @@ class Training:
         extra = {}
         if data.optimum is not None:
             extra["error"] = float((state.parameters - data.optimum).norm())
+            if len(data.optimum) == 2:  # a trajectory that can be drawn
+                extra |= {"theta_1": float(state.parameters[0]), "theta_2": float(state.parameters[1])}
         if isinstance(self.federation.attack, Backdoor) and data.classes:
             extra |= self._success(self.federation.attack, state)
         self.clock.lap("evaluation")
@@ -250,6 +263,7 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
         rule(spec.rule if parts.rule is None else parts.rule, f=spec.f, nonfinite=spec.nonfinite),
         attack(spec.attack if parts.attack is None else parts.attack, f=spec.f_actual),
         schedule(spec),
+        dataset.optimum,
     )
     return dataset, federation
 
@@ -276,6 +290,7 @@ def train(
     model: Any = None,
     dataset: Dataset | None = None,
     checkpoint: Path | str | None = None,
+    save_attack: Path | str | None = None,
     progress: bool = True,
     watch: Watch | None = None,
     **fields: Any,
@@ -284,6 +299,7 @@ def train(
 
     A name may be one in the registry or `path.py:name`; rule and attack may be objects, `model` any `nn.Module`.
     With `checkpoint`, the run is saved there when it is interrupted and continued from there when the file exists.
+    `save_attack` names a file for what the traitors did, which `attack="replay(FILE)"` does again.
     `progress` shows a bar with the time left where the standard error is a terminal. Raises SpecError for names,
     fields and values that do not exist or fit, and DataUnavailableError for a data set that is not there.
     """
@@ -303,17 +319,20 @@ def train(
     else:
         training = Training(spec, parts)
     try:
-        with _shown(training, progress, watch) as seen:
-            return training.finish(seen)
+        with _shown(training, progress, watch) as (seen, planning):
+            result = training.finish(seen, planning)
     except KeyboardInterrupt:
         if path is not None:
             training.save(path)
         raise
+    if save_attack is not None:
+        training.plan().save(save_attack)
+    return result
 
 
 @contextmanager
-def _shown(training: Training, progress: bool, watch: Watch | None) -> Iterator[Watch]:
-    """What is to be called after every round: the bar, and the caller's own."""
+def _shown(training: Training, progress: bool, watch: Watch | None) -> Iterator[tuple[Watch, Planning]]:
+    """What is to be called after every round, the bar and the caller's own, and while a plan is made."""
     with bar(training.spec.rounds, quiet=not progress) as show:
 
         def seen(done: int, record: Record | None) -> None:
@@ -321,7 +340,7 @@ def _shown(training: Training, progress: bool, watch: Watch | None) -> Iterator[
             if watch:
                 watch(done, record)
 
-        yield seen
+        yield seen, show.planning
 
 
 def _spelled(spec: Spec, kind: str) -> bool:

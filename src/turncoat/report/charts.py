@@ -12,10 +12,8 @@ import altair as alt
 
 from turncoat.report.compare import Comparison, attack_text
 from turncoat.results import Result
+from turncoat.results.plots import COLOURS, DASHES
 
-# Okabe and Ito's colours, told apart with any colour vision, without black and yellow, which a background swallows
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8A8A8A")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 LOG_FROM = 50.0  # a loss that spans more than this factor is drawn on a logarithmic axis
 INK = "currentColor"  # the text colour of the page around, light or dark
 
@@ -107,8 +105,8 @@ def _axis(comparison: Comparison) -> dict[str, Any]:
     if low > 0 and high > LOG_FROM * low:
         powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
         ticks = [10.0**power for power in powers][:: 1 + len(powers) // 6]
-        return {"scale": alt.Scale(type="log", domain=[low, high]), "axis": alt.Axis(format="~g", values=ticks)}
-    return {"scale": alt.Scale(domain=[min(low, 0.0), high]), "axis": alt.Axis(format="~g", tickCount=5)}
+        return {"scale": alt.Scale(type="log", domain=[low, high]), "axis": alt.Axis(format=".3~g", values=ticks)}
+    return {"scale": alt.Scale(domain=[min(low, 0.0), high]), "axis": alt.Axis(format=".4~g", tickCount=5)}
 
 
 def heat_map(comparison: Comparison) -> alt.LayerChart:

@@ -46,6 +46,23 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise SpecError(f"the extra metric {name!r} has the name of one that every record has")
 
 
+class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an attack that looks ahead chose what it sent in some rounds.
+
+    `value` is what the moves chosen were worth by the `objective` when they were played beforehand, `tried` the best
+    that each way of finding some came to, among which `winner` is; losses that are not finite count as 1e31.
+    `simulated_rounds` is what it spent.
+    """
+
+    round: int
+    rounds: int
+    objective: str
+    winner: str
+    value: float
+    simulated_rounds: int
+    tried: dict[str, float]
+
+
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run was computed with: versions, machine, device by its own name, torch threads."""
 
@@ -94,6 +111,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     environment: Environment
     flags: list[str]
     gradients: str
+    plans: list[Planned] = []
     source_hash: str
     data_origin: str
     data_checksum: str
@@ -144,20 +162,22 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         except ModuleNotFoundError as error:
             raise ResultError(f"to_pandas needs {error.name}: pip install 'turncoat[pandas]'") from None
 
-    def plot(self) -> altair.HConcatChart:
-        """Test accuracy and the losses over the rounds, side by side, of what was measured."""
+    def plot(self, *others: Result) -> altair.HConcatChart:
+        """This run over the rounds, and others beside it, one colour a run: panels of what was measured.
+
+        Accuracy and losses; or, where all records hold a model's two coordinates, its way in the plane and its distance
+        to the optimum (S0, Figures 1 and 2). The legend says what sets the runs apart. What is not finite is left out,
+        an axis over more than three decades is logarithmic, and in the plane a run that goes far off leaves the frame.
+        """
         import altair as alt
 
-        frame = self.to_polars()
-        panels = []
-        for title, names in {"accuracy": ["test_accuracy"], "loss": ["test_loss", "train_loss"]}.items():
-            long = frame.select("round", *names).unpivot(index="round", variable_name="metric", value_name=title)
-            rows = [row for row in long.to_dicts() if row[title] is not None and math.isfinite(row[title])]
-            if rows:
-                chart = alt.Chart(alt.Data(values=rows), width=300, height=200, title=title)
-                y = alt.Y(f"{title}:Q", axis=alt.Axis(format="%")) if title == "accuracy" else alt.Y(f"{title}:Q")
-                panels.append(chart.mark_line(point=True).encode(x="round:Q", y=y, color="metric:N"))
-        return alt.hconcat(*panels, title=self.label)
+        from turncoat.results.plots import figure_of
+
+        figure = figure_of((self, *others))
+        rows = figure.pop("datasets")
+        chart = alt.HConcatChart.from_dict(figure)
+        chart.datasets = rows  # from_dict would make an object of each row
+        return chart
 
     def save(self, path: Path | str) -> Path:
         """Write the result as JSON, whole or not at all; raises `ResultError` where the folder cannot be written."""

@@ -13,6 +13,7 @@ from turncoat.rules.base import Decision, WeightRule
 from turncoat.rules.krum import average, lowest
 from turncoat.rules.look import Look
 
+LEFT = 1e3
 
 @dataclass(frozen=True)
 class DnC(WeightRule):
@@ -79,7 +80,8 @@ class CAF(WeightRule):
             most = float(outlying[c > 0].max())
             if not 0 < most < math.inf:
                 break
-            c = torch.where(c > 0, c * (1 - outlying / most).clamp(min=0), 0.0)
+            left = 1 - outlying / most
+            c = torch.where(left > LEFT * look.tolerance, c * left, 0.0)
         return Decision(
             best, scores=-c, diagnostics={"stages": stages, "eigenvalue": narrowest * look.unit * look.unit}
         )

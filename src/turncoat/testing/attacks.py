@@ -206,7 +206,7 @@ def check_attack(
 
     `against` is the rule that it sees, `without` names checks that it is not meant to pass. A call that takes longer
     than `seconds` counts as one that never returns. What the attack raises is a failed check; SpecError is raised for
-    an attack that does not exist.
+    an attack that does not exist or looks ahead.
 
     Examples:
         >>> report = check_attack(lambda honest: -honest[0].sqrt())
@@ -214,6 +214,8 @@ def check_attack(
         ['finite']
     """
     made = attack(my_attack, f=f)
+    if made.needs_run:
+        raise SpecError(f"{made} looks ahead, which takes a training run: it cannot be checked by hand")
     if not 0 < f < n or d < 1 or not seconds > 0:
         raise SpecError(f"there are f from 1 to n - 1 traitors, got n = {n}, f = {f}, d = {d}, seconds = {seconds}")
     subject = Subject(made, n, f, d, Calls(seconds), seed, rule(against, f=f))
