@@ -322,15 +322,13 @@ def follow(adversary: Adversary, tables: Sequence[Table | None]) -> Optimum:
     return Optimum(values, reached, dict(zip(names, plans, strict=True)))
 
 
-def search(
-    problem: Problem, objective: str, start: Tensor | None = None, draws: int = 10_000, steps: int = 40
-) -> Tensor:
+def search(problem: Problem, objective: str, start: Tensor | None = None, seed: int = 0, draws: int = 1000) -> Tensor:
     """The plan (T, 2) that a random search over all its vectors at once finds, beginning with a plan or with none.
 
     The best plans so far are varied in some rounds, ever more narrowly. Where there is none to begin with, many of any
-    sign and size in each coordinate are drawn: for two rounds, that finds the optimum without the above.
+    sign and size in each coordinate are drawn: for two rounds, the best of several seeds is near the optimum.
     """
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(seed)
     like = {"generator": random, "dtype": problem.samples.dtype}
     if start is None:
         shape = (20 * draws, problem.rounds, 2)
@@ -339,9 +337,9 @@ def search(
     else:
         plans = start[None]
     best = plans[:0]
-    for step in range(steps):
+    for step in range(40):
         plans = torch.cat([best, plans])
-        best = plans[score(objective, problem.losses(plans)).topk(min(draws // 50, len(plans))).indices]
+        best = plans[score(objective, problem.losses(plans)).topk(min(draws // 10, len(plans))).indices]
         plans = best.repeat(draws // len(best), 1, 1)
         width = 0.85**step * (torch.rand((*plans.shape[:2], 1), **like) < 0.4)
         plans = plans + width * (1 + plans.abs()) * torch.randn(plans.shape, **like)
@@ -376,35 +374,38 @@ def solve(rule: str, seed: int) -> dict[str, Any]:
     federation = federation_of(rule, seed)
     problem = problem_of(federation)
     reached, plans, seconds = dict.fromkeys(OBJECTIVES, 0.0), {}, []
-    values: dict[str, float] = {}
+    entry: dict[str, Any] = {}
     for step, directions in RESOLUTIONS:
         since = perf_counter()
-        found, coarse = optimum(problem.samples, F, problem.aggregate, step=step, directions=directions), values
-        values = found.values
+        found = optimum(problem.samples, F, problem.aggregate, step=step, directions=directions)
         for name, plan in found.plans.items():
-            plan = search(problem, name, plan, draws=1000)
+            plan = search(problem, name, plan)
             loss = float(score(name, problem.loss(replay(federation, plan))))
             if loss > reached[name]:
                 reached[name], plans[name] = loss, plan.tolist()
         seconds.append(perf_counter() - since)
-        apart = disagreement(values, coarse or values, reached)
+        coarse = entry.get("values", {})
+        apart = disagreement(found.values, reached, coarse)
+        entry = {"values": found.values, "reached": reached, "coarse": coarse, "disagreement": apart}
+        entry |= {"step": step, "directions": directions, "seconds": seconds, "plans": plans}
         if coarse and apart <= AGREE:
             break
-    resolution = {"step": step, "directions": directions, "disagreement": apart, "seconds": seconds}
-    return {"values": values, "reached": reached, "coarse": coarse, **resolution, "plans": plans}
+    return entry
 
 
 def disagreement(values: dict[str, float], *others: dict[str, float]) -> float:
-    """The largest relative difference between values and those of a coarser grid, or what is reached."""
-    return max(abs(other[name] / value - 1) for name, value in values.items() for other in others)
+    """The largest relative difference of values to those of a coarser grid, or to what is reached."""
+    return max(abs(other[name] / values[name] - 1) for other in others for name in other)
 
 
 def two_rounds(rule: str, seed: int) -> dict[str, Any]:
     """The recursion and the random search, over the first two rounds of a problem."""
     problem = problem_of(federation_of(rule, seed), rounds=2)
     found = optimum(problem.samples, F, problem.aggregate)
-    plans = {name: search(problem, name) for name in OBJECTIVES}
-    searched = {name: float(score(name, problem.losses(plan[None]))) for name, plan in plans.items()}
+    searched = {}
+    for name in OBJECTIVES:
+        plans = torch.stack([search(problem, name, seed=restart, draws=4000) for restart in range(10)])
+        searched[name] = float(score(name, problem.losses(plans)).max())
     return {"values": found.values, "reached": found.reached, "searched": searched}
 
 

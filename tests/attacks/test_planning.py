@@ -356,8 +356,10 @@ def _first_world(ahead, moves):
     return finite(ahead._of(place.worlds[0], "batch", place.round - 1))
 
 
+@pytest.mark.parametrize("heavy", [0, 2**40])
 @pytest.mark.parametrize("rule", ["median", "krum", "geometric_median", "centered_clipping(tau=0.5)"])
-def test_derivatives_through_rounds_and_rule_are_right(rule):
+def test_derivatives_through_rounds_and_rule_are_right(rule, heavy, monkeypatch):
+    monkeypatch.setattr("turncoat.learning.unrolled.HEAVY", heavy)
     made = training(rule=rule, dtype="float64", momentum=0.5, server_momentum=0.5, **{**SMALL, "rounds": 3})
     unrolled = simulator(made).unrolled(Objective("final", "batch"))
     assert unrolled is not None
@@ -368,11 +370,25 @@ def test_derivatives_through_rounds_and_rule_are_right(rule):
         return unrolled(lambda a: a.honest.mean(1, keepdim=True) + 0.01 * offsets[a.t], 1, 3, last_only=True)[0, 0]
 
     at = base.clone().requires_grad_(True)
-    (slope,) = torch.autograd.grad(value(at), at)
+    value(at).backward()
+    slope = at.grad
     with torch.no_grad():
         step = 1e-5
         expected = (value(base + step * way) - value(base - step * way)) / (2 * step)
     assert float((slope * way).sum()) == pytest.approx(float(expected), rel=1e-4, abs=1e-9)
+
+
+def test_any_rule_can_be_searched_and_only_some_differentiated():
+    def own(X):
+        return X.sort(0).values[3:-3].mean(0)
+
+    given = {**MEAN, "rule": own, "evaluate_every": 1, "progress": False}
+    found = tc.train(attack="lookahead(planner=search, budget=1500)", **given)
+    assert errors(found)[-1] == pytest.approx(found.plans[0].value, rel=1e-6)
+    assert found.plans[0].value > errors(tc.train(attack="none", **given))[-1] + 0.1
+    assert "gradient" not in tc.train(attack="lookahead(budget=300)", **given).plans[0].tried
+    with pytest.raises(tc.SpecError, match="planner=search needs none"):
+        tc.train(attack="lookahead(planner=gradient)", **given)
 
 
 def test_without_cma_only_the_search_is_missing(monkeypatch):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from turncoat.attacks.planning.objective import EXPLODED
 from turncoat.attacks.planning.rollout import DERIVED, Ahead
@@ -25,6 +26,8 @@ from turncoat.rules.batched import BatchedRule, batched
 if TYPE_CHECKING:
     from turncoat.learning.gradients import Learner
     from turncoat.learning.round import Federation
+
+HEAVY = 2**25  # numbers of all rows of all rounds, from which on they are computed twice rather than kept
 
 Spend = Callable[[int], None]
 """Called with the number of rounds that are about to be simulated."""
@@ -55,39 +58,50 @@ class Unrolled:
         pushes: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """See `turncoat.attacks.planning.rollout.Unrolled`."""
-        federation, state, spec = self.federation, self.state, self.federation.spec
-        h, f = federation.n - federation.f, federation.f
-        theta = _stacked(state.parameters, count)
-        momenta = None if state.momenta is None else _stacked(state.momenta[:h], count)
-        server, memory = _stacked(state.server_momentum, count), _stacked(state.rule, count)
+        state, derived = self.state, torch.is_grad_enabled()
+        h = self.federation.n - self.federation.f
+        carry = {"theta": state.parameters, **_named(state.rule)}
+        carry |= {} if state.momenta is None else {"momenta": state.momenta[:h]}
+        carry |= {} if state.server_momentum is None else {"server": state.server_momentum}
+        carry = {name: value.expand(count, *value.shape) for name, value in carry.items()}
+        heavy = derived and count * rounds * self.federation.n * self.learner.d > HEAVY
         losses = []
         for t in range(rounds):
-            round = state.round + t
-            self._spend(count * (DERIVED if torch.is_grad_enabled() else 1))
-            honest = self.gradients(theta, round)
-            if spec.clip is not None and spec.clip_at == "worker":
-                honest = _clip(honest, spec.clip)
-            if momenta is not None:
-                share = 1 - spec.momentum if spec.momentum_form == "damped" else 1.0
-                honest = momenta = spec.momentum * momenta + share * honest
-            stream = partial(self._stream, round)
-            rows = send(Ahead(t, round, theta, honest, memory, stream)).expand(-1, f, -1)
-            received = torch.cat([honest, rows], dim=1)
-            if spec.clip is not None and spec.clip_at == "server_inputs":
-                received = _clip(received, spec.clip)
-            update, memory = self.rule(received, memory, stream())
-            if pushes is not None:
-                update = update + pushes[t]
-            if spec.clip is not None and spec.clip_at == "aggregate":
-                update = _clip(update, spec.clip)
-            if spec.weight_decay:
-                update = update + spec.weight_decay * theta
-            if server is not None:
-                update = server = update + spec.server_momentum * server
-            theta = theta - federation.schedule(round) * update
+            self._spend(count * (DERIVED if derived else 1))
+            step = partial(self._round, t, send, None if pushes is None else pushes[t])
+            carry = _recomputed(step, carry) if heavy else step(carry)
             if t + 1 == rounds or not last_only:
-                losses.append(self.loss(theta, round))
+                losses.append(self.loss(carry["theta"], state.round + t))
         return torch.stack(losses, dim=1)
+
+    def _round(
+        self, t: int, send: Callable[[Ahead], Tensor], push: Tensor | None, carry: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What is carried on from round t ahead: models, momenta, the server's, what the rules remember."""
+        spec, round, theta, memory = self.federation.spec, self.state.round + t, carry["theta"], _memory(carry)
+        honest = self.gradients(theta, round)
+        if spec.clip is not None and spec.clip_at == "worker":
+            honest = _clip(honest, spec.clip)
+        if "momenta" in carry:
+            share = 1 - spec.momentum if spec.momentum_form == "damped" else 1.0
+            honest = spec.momentum * carry["momenta"] + share * honest
+        stream = partial(self._stream, round)
+        rows = send(Ahead(t, round, theta, honest, memory, stream)).expand(-1, self.federation.f, -1)
+        received = torch.cat([honest, rows], dim=1)
+        if spec.clip is not None and spec.clip_at == "server_inputs":
+            received = _clip(received, spec.clip)
+        update, memory = self.rule(received, memory, stream())
+        if push is not None:
+            update = update + push
+        if spec.clip is not None and spec.clip_at == "aggregate":
+            update = _clip(update, spec.clip)
+        if spec.weight_decay:
+            update = update + spec.weight_decay * theta
+        if "server" in carry:
+            update = update + spec.server_momentum * carry["server"]
+        following = {"theta": theta - self.federation.schedule(round) * update, **_named(memory)}
+        new = following | {"momenta": honest, "server": update}
+        return {name: new[name] for name in carry}
 
     def slope(self, parameters: Tensor, round: int) -> Tensor:
         """(C, d) how the loss after that round grows with the model."""
@@ -124,6 +138,7 @@ class Stacked:
         self._model, self._loss = learner.plain, learner.loss
         self._shapes = {name: p.shape for name, p in self._model.named_parameters() if p.requires_grad}
         self._sizes = [shape.numel() for shape in self._shapes.values()]
+        self.d = sum(self._sizes)
         names = [name for name, _ in self._model.named_buffers()]
         self._buffers = dict(zip(names, buffers, strict=True))
         self._constant = isinstance(self._model, Constant) and not learner.classifies
@@ -204,11 +219,31 @@ class Stacked:
         return torch.cat(found, dim=2)
 
 
-def _stacked(value: Any, count: int) -> Any:
-    """Count times a tensor, or each of a dict's."""
-    if isinstance(value, dict):
-        return {key: _stacked(item, count) for key, item in value.items()}
-    return None if value is None else value.expand(count, *value.shape)
+def _named(memory: Any) -> dict[str, Tensor]:
+    """What a rule remembers, as tensors by name."""
+    if isinstance(memory, dict):
+        return {f"memory.{key}": value for key, value in memory.items()}
+    return {} if memory is None else {"memory": memory}
+
+
+def _memory(carry: dict[str, Tensor]) -> Any:
+    """The inverse of `_named`."""
+    parts = {name.removeprefix("memory."): value for name, value in carry.items() if name.startswith("memory.")}
+    return carry.get("memory", parts or None)
+
+
+def _recomputed(step: Callable[[dict[str, Tensor]], dict[str, Tensor]], carry: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A step whose inside is computed again for its derivatives, where keeping it would fill the memory.
+
+    The older form of checkpoints: the newer one cannot hold what `torch.func` does inside.
+    """
+
+    def flat(_: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        return tuple(step(dict(zip(carry, values, strict=True))).values())
+
+    anchor = torch.zeros((), requires_grad=True)  # gives autograd a reason to come by
+    values = checkpoint(flat, anchor, *carry.values(), use_reentrant=True, preserve_rng_state=False)
+    return dict(zip(carry, values, strict=True))  # type: ignore[arg-type]
 
 
 def _clip(rows: Tensor, largest: float) -> Tensor:

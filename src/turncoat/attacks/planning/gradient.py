@@ -17,6 +17,7 @@ from turncoat.rules import Rule
 from turncoat.rules.base import CoordinateRule
 from turncoat.rules.look import subset
 
+MEAN, ORIGIN = -1, -2
 RATE, DECAY = 0.3, 0.1
 """Adam's step in units of the honest spread, at first, and what is left of it at the end."""
 BLENDS = (1.0, 0.3, 0.1, 0.03)
@@ -56,19 +57,22 @@ def ascend(unrolled: Unrolled, space: Space, starts: Tensor, objective: Objectiv
     return kept[best.argsort(descending=True, stable=True)]
 
 
+Report = Callable[[float, list[Tensor]], None]
+"""Called with the value of a plan better than before, and its rows' offsets (d,) to the honest mean."""
+
+
 @dataclass(frozen=True)
 class Push:
-    """One row that all send: an honest vector, or their mean, and a length of a direction."""
+    """One row that all send: an honest vector, or their mean, or 0, and a length of a direction."""
 
     base: int
-    """Of an honest vector, -1 for the mean."""
+    """Of an honest vector; MEAN, or ORIGIN."""
     reach: float
     direction: Tensor
 
     def row(self, honest: Tensor) -> Tensor:
         """(C, 1, d) beside honest vectors (C, h, d)."""
-        base = honest.mean(1, keepdim=True) if self.base < 0 else honest[:, self.base : self.base + 1]
-        return base + self.reach * _spread(honest)[:, None, None] * self.direction
+        return _base(honest, self.base) + self.reach * _spread(honest)[:, None, None] * self.direction
 
 
 class Steering:
@@ -77,7 +81,7 @@ class Steering:
     The value of a plan is a function of the T aggregates; its derivative by each of them (the costate of Pontryagin's
     maximum principle) says which way to push in that round, and how far the rule gives way is tried. New pushes lead to
     another trajectory and other derivatives: passes repeat for as long as they improve the plan, blending the new
-    directions with the old where they go too far.
+    directions with the old where they go too far. Where no pass does, they begin anew with random directions.
     """
 
     def __init__(self, unrolled: Unrolled, rule: Rule, f: int, rounds: int, objective: Objective) -> None:
@@ -85,9 +89,16 @@ class Steering:
         last = rule.parts()[-1]
         self.by_coordinate = isinstance(last, CoordinateRule) or getattr(last, "p", 2) != 2
 
-    def run(self, report: Callable[[float, list[Tensor]], None]) -> None:
-        """Improve a plan until no pass does, reporting values and offsets (d,) to the mean."""
-        value, directions, pushes, offsets = self.play(None)
+    def run(self, report: Report, generator: torch.Generator) -> None:
+        """Improve plans until the budget ends it, beginning with one that pushes against descent in each round."""
+        begin: list[Tensor] | None = None
+        while True:
+            like = self.improve(begin, report)
+            begin = [_unit(torch.randn(like.shape, generator=generator).to(like))] * self.rounds
+
+    def improve(self, begin: list[Tensor] | None, report: Report) -> Tensor:
+        """Improve one plan until no pass does; returns the last direction."""
+        value, directions, pushes, offsets = self.play(begin)
         report(value, offsets)
         while value < EXPLODED:
             wanted = self.derivatives(pushes)
@@ -97,9 +108,10 @@ class Steering:
                 if found[0] > value:
                     break
             else:
-                return
+                break
             value, directions, pushes, offsets = found
             report(value, offsets)
+        return directions[-1]
 
     @torch.no_grad()
     def play(self, directions: list[Tensor] | None) -> tuple[float, list[Tensor], list[Push], list[Tensor]]:
@@ -132,8 +144,9 @@ class Steering:
             losses = self.unrolled(
                 lambda ahead: pushes[ahead.t].row(ahead.honest), 1, self.rounds, self.objective.last_only, zeros
             )
-            found = torch.autograd.grad(self.objective.values(losses).sum(), zeros)
-        return [_unit(each[0].nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)) for each in found]
+            self.objective.values(losses).sum().backward()
+        found = [like if zero.grad is None else zero.grad[0] for zero in zeros]
+        return [_unit(each.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)) for each in found]
 
     def best(self, ahead: Ahead, direction: Tensor) -> Push:
         """The push that carries the aggregate farthest along a direction in this round."""
@@ -144,11 +157,11 @@ class Steering:
         seen, farthest = see(honest), int((honest[0] @ direction).argmax())
         if self.by_coordinate:
             signs = direction.sign() * d**-0.5
-            kinds, reaches = [(-1, signs), (-1, direction)], FEWER
+            kinds, reaches = [(MEAN, signs), (MEAN, direction)], FEWER
         else:
-            kinds, reaches = [(-1, direction), (farthest, direction)], REACHES
+            kinds, reaches = [(base, direction) for base in (MEAN, farthest, ORIGIN)], REACHES
         lengths = _spread(honest) * honest.new_tensor(reaches)
-        bases = torch.stack([seen[0].mean(0) if base < 0 else seen[0, base] for base, _ in kinds])
+        bases = torch.cat([_base(seen, base)[0] for base, _ in kinds])
         along = torch.stack([see(way) for _, way in kinds])
         rows = (bases[:, None] + lengths[:, None] * along[:, None]).flatten(0, 1)
         received = torch.cat([seen.expand(len(rows), -1, -1), rows[:, None].expand(-1, self.f, -1)], dim=1)
@@ -156,6 +169,14 @@ class Steering:
         gain = self.unrolled.rule(received, memory, ahead.stream())[0] @ see(direction)
         kind, reach = divmod(int(gain.argmax()), len(reaches))
         return Push(kinds[kind][0], reaches[reach], kinds[kind][1])
+
+
+def _base(honest: Tensor, base: int) -> Tensor:
+    """(C, 1, d) where a push begins."""
+    if base >= 0:
+        return honest[:, base : base + 1]
+    mean = honest.mean(1, keepdim=True)
+    return mean if base == MEAN else torch.zeros_like(mean)
 
 
 class _Columns:

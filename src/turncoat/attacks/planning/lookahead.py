@@ -18,7 +18,7 @@ from turncoat.attacks.planning.base import Best, Planner, replayed
 from turncoat.attacks.planning.gradient import Steering, ascend
 from turncoat.attacks.planning.moves import Move, Send, Use
 from turncoat.attacks.planning.objective import Objective
-from turncoat.attacks.planning.rollout import DERIVED, Rollout, SpentError
+from turncoat.attacks.planning.rollout import DERIVED, Rollout, SpentError, Unrolled
 from turncoat.attacks.planning.search import evolve, imported, valued
 from turncoat.attacks.planning.solvers import Values, climb
 from turncoat.attacks.planning.spaces import SPACES, Along, Space, WholeRows, space
@@ -27,10 +27,13 @@ from turncoat.errors import SpecError
 
 PLANNERS = ("best", "gradient", "search", "tuned")
 SHARES = {"tuned": 0.1, "search": 0.1, "steer": 0.9, "gradient": 1.0}
-SHARES_OF_SMALL = {"tuned": 0.1, "steer": 0.1, "gradient": 0.2, "search": 0.8}
+SHARES_OF_SMALL = {"tuned": 0.1, "steer": 0.2, "gradient": 0.15, "search": 0.8}
 """Of what is left of the budget when `best` comes to them, for plans of few numbers; Powell takes the rest."""
 SMALL = 256  # numbers a plan may consist of for CMA-ES and Powell to vary each
 RESTARTS = 8
+SCREENED = 64  # points, of which the most promising are begun from
+STEADY, NOISE = 2.0, 0.3
+"""How far random starts lie from another one, the same way in all rounds and another way in each."""
 GRAPH = 2**28  # numbers that derivatives may keep
 KEPT = 10  # times the rows of a round, that is
 STEPS = 300  # of Adam
@@ -117,10 +120,12 @@ class Search:
             self.evolved(self.space)
         if kind == "best" and not self.small and evolvable:
             self.share("search", partial(self.evolved, Along(1)))
-        if kind in ("best", "gradient"):
+        if kind == "gradient" and self.unrolled is None:
+            raise SpecError(f"{self.view.rule} in such rounds has no form to differentiate: planner=search needs none")
+        if self.unrolled is not None and kind in ("best", "gradient"):
             if isinstance(self.space, WholeRows):
-                self.share("steer", self.steered)
-            self.share("gradient", self.ascended)
+                self.share("steer", partial(self.steered, self.unrolled))
+            self.share("gradient", partial(self.ascended, self.unrolled))
         if kind == "best" and self.small:
             if evolvable:
                 self.share("search", partial(self.evolved, self.space))
@@ -164,33 +169,33 @@ class Search:
             move = Use(one, factor=strength)
         return self.verify(f"{one.name} tuned", [move] * self.rounds)
 
-    def steered(self) -> None:
+    def steered(self, unrolled: Unrolled) -> None:
         """Rows along the derivative by the aggregates."""
-        if self.unrolled is None:
-            return
+
+        reached = -np.inf
 
         def report(value: float, offsets: Sequence[Tensor]) -> None:
-            self.verify("steering", [Send(offset, about_mean=True) for offset in offsets])
+            nonlocal reached
+            if value > reached:
+                reached = value
+                self.verify("steering", [Send(offset, about_mean=True) for offset in offsets])
 
         assert self.view.rule is not None
-        Steering(self.unrolled, self.view.rule, self.view.f, self.rounds, self.attack.goal).run(report)
+        steering = Steering(unrolled, self.view.rule, self.view.f, self.rounds, self.attack.goal)
+        steering.run(report, self.stream())
 
-    def ascended(self) -> None:
+    def ascended(self, unrolled: Unrolled) -> None:
         """Adam on the numbers of the plan, from several starts."""
-        if self.unrolled is None:
-            return
         room = GRAPH // (KEPT * self.rounds * self.view.n * self.view.honest.shape[1])
         starts = self.starts(self.space, max(1, min(RESTARTS, room)))
         left = self.rollout.limit - self.rollout.spent - CHECKED * self.rounds
         steps = int(left / (DERIVED * len(starts) * self.rounds))
-        found = ascend(self.unrolled, self.space, starts, self.attack.goal, min(STEPS, steps))
+        found = ascend(unrolled, self.space, starts, self.attack.goal, min(STEPS, steps))
         for points in found[:CHECKED]:
             self.verify("gradient", self.space.moves(points))
 
     def evolved(self, space: Space) -> None:
         """CMA-ES on the numbers of a plan in that space, with its restarts."""
-        if self.unrolled is None:
-            return
         size = self.rounds * space.size
         if size > LARGEST:
             raise SpecError(f"a plan of {size:,} numbers is too much for CMA-ES: over=span or lambdas, or a shorter l")
@@ -202,7 +207,13 @@ class Search:
                 reached = value
                 self.verify("search", space.moves(point.view(self.rounds, -1)))
 
-        value = valued(self.unrolled, space, self.rounds, self.attack.goal)
+        def one_by_one(points: Tensor) -> Tensor:
+            plans = points.view(len(points), self.rounds, -1)
+            return points.new_tensor([self.verify("search", space.moves(plan)) for plan in plans])
+
+        value = one_by_one
+        if self.unrolled is not None:
+            value = valued(self.unrolled, space, self.rounds, self.attack.goal)
         seed = int(torch.randint(2**31, (), generator=self.view.generator))
         evolve(value, [start.flatten() for start in self.starts(space, RESTARTS)], seed, report)
 
@@ -222,8 +233,12 @@ class Search:
         self.best.offer(name, moves, value)
         return value
 
+    def stream(self) -> torch.Generator:
+        """A stream of its own for each use."""
+        return torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=self.view.generator)))
+
     def starts(self, space: Space, count: int) -> Tensor:
-        """(count, T, size) points to begin from: the best plan so far first, where the space holds it."""
+        """(count, T, size) points to begin from: the best plan so far, where the space holds it, and promising ones."""
         like = self.view.honest
         known = []
         if isinstance(space, WholeRows) and self.best.moves:
@@ -231,10 +246,16 @@ class Search:
             offsets = zip(rolled.rows, rolled.means, strict=True)
             points = [space.point(rows - mean) for rows, mean in offsets]
             known = [torch.stack(points)] if len(points) == self.rounds else []  # else it exploded
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=self.view.generator)))
-        constant = space.constants(like)[:, None].expand(-1, self.rounds, -1)
-        starts = [*known, *constant][:count]
-        while len(starts) < count:
-            noise = torch.randn((self.rounds, space.size), generator=generator).to(like)
-            starts.append((known or starts)[0] + noise)
-        return torch.stack(starts)
+        others = [*space.constants(like)[:, None].expand(-1, self.rounds, -1)]
+        if count == 1:
+            return (known or others)[0][None]
+        generator = self.stream()
+        middle = (known or others)[0]
+        while len(others) < (SCREENED if self.rounds * space.size <= LARGEST else count):
+            steady, noise = (torch.randn((t, space.size), generator=generator).to(like) for t in (1, self.rounds))
+            others.append(middle + STEADY * steady + NOISE * noise)
+        if self.unrolled is not None and len(others) > count:
+            value = valued(self.unrolled, space, self.rounds, self.attack.goal)
+            order = value(torch.stack(others).flatten(1)).argsort(descending=True, stable=True)
+            others = [others[i] for i in order.tolist()]
+        return torch.stack([*known, *others][:count])

@@ -101,7 +101,7 @@ class WholeRows(Space):
 
     def constants(self, like: Tensor) -> Tensor:
         mean, deviation = like.mean(0), like.var(0, correction=0).sqrt()
-        rows = torch.stack([-2 * mean, -1.2 * mean, -10 * mean, -1.5 * deviation])
+        rows = torch.stack([-2 * mean, -1.2 * mean, -mean, -10 * mean, -1.5 * deviation])  # -mean: rows of 0
         return rows.repeat(1, self.k) / self.scale
 
     def point(self, offsets: Tensor) -> Tensor:
