@@ -63,13 +63,16 @@ PLANE_ATTACKS = {
     "best, f rows": f"lookahead(budget={PLANE_BUDGET}, identical=False)",
 }
 
-MNIST_BUDGET = 51_200
+MNIST_BUDGET = 25_600
 MNIST = {"task": "mnist/softmax", "n": 8, "f": 3, "lr": 0.01, "batch": 32, "rounds": 128}
 MNIST_ATTACKS = {
     "none": "none",
     **{name: name for name in CLASSICAL},
     "tuned": f"lookahead(planner=tuned, budget={MNIST_BUDGET}, measure=sample)",
-    **{f"SSNLP-{length}": f"ssnlp(l={length})" for length in (1, 4, 16)},
+    **{
+        f"SSNLP-{length}": f"ssnlp(l={length}, budget={MNIST_BUDGET * length // MNIST['rounds']})"
+        for length in (1, 4, 16)
+    },
     "best": f"lookahead(budget={MNIST_BUDGET}, measure=sample)",
 }
 MOMENTA = {"": 0.0, " m": 0.9}
@@ -151,7 +154,7 @@ def speed() -> None:
         ways: dict[str, Callable[[], float]] = {
             "training": lambda: _training_rate(Spec(attack="ipm(epsilon=2)", **fields)),  # noqa: B023
             "rollout": lambda: _rollout_rate(Spec(attack="ipm(epsilon=2)", **fields)),  # noqa: B023
-            "ssnlp(l=16)": lambda: _planning_rate(Spec(attack="ssnlp(l=16, evaluations=60)", **fields)),  # noqa: B023
+            "ssnlp(l=16)": lambda: _planning_rate(Spec(attack="ssnlp(l=16, budget=3000)", **fields)),  # noqa: B023
             "best": lambda: _planning_rate(Spec(attack="lookahead(budget=10000, measure=sample)", **fields)),  # noqa: B023
         }
         rates: dict[str, list[float]] = {way: [] for way in ways}

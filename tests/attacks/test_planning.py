@@ -111,7 +111,7 @@ def test_what_a_server_will_draw_is_imagined_from_the_adversarys_own_stream():
 
 
 def test_a_run_continued_in_the_middle_of_a_plan_ends_with_the_same_bits(tmp_path):
-    given = {**DIGITS, "rule": "median", "attack": "ssnlp(l=4, evaluations=10)"}
+    given = {**DIGITS, "rule": "median", "attack": "ssnlp(l=4, budget=60)"}
     whole, half = training(**given), training(**given)
     whole.finish()
     for _ in range(2):
@@ -184,7 +184,7 @@ def test_a_plan_that_is_too_short_is_refused_before_it_is_begun(tmp_path):
 
 def test_saved_attacks_are_replayed_bit_for_bit(tmp_path):
     given = {**DIGITS, "rule": "krum", "evaluate_every": 1, "progress": False}
-    for name in ("lookahead(planner=gradient, over=span, budget=500)", "random_ipm", "ssnlp(l=2, evaluations=5)"):
+    for name in ("lookahead(planner=gradient, over=span, budget=500)", "random_ipm", "ssnlp(l=2, budget=20)"):
         first = tc.train(attack=name, save_attack=tmp_path / "plan", **given)
         again = tc.train(attack=f"replay('{tmp_path / 'plan'}')", **given)
         assert [r.test_loss for r in again.records] == [r.test_loss for r in first.records]
@@ -282,11 +282,11 @@ def test_a_beam_of_one_attack_is_that_attack_and_a_narrow_one_keeps_the_best_alo
 
 def test_stab_widens_the_logits_and_then_behaves():
     given = {**DIGITS, "rounds": 8, "rule": "median", "progress": False, "evaluate_every": 1}
-    found = tc.train(attack="stab(attack_rounds=4, evaluations=20)", **given)
+    found = tc.train(attack="stab(attack_rounds=4, budget=30)", **given)
     assert len(found.plans) == 4
     assert all(plan.objective == "mean of logits" for plan in found.plans)
     given.pop("progress")
-    behaving = training("stab(attack_rounds=4, evaluations=20)", **given | {"seed": 0})
+    behaving = training("stab(attack_rounds=4, budget=30)", **given | {"seed": 0})
     for _ in range(4):
         behaving.advance()
     federation, state = behaving.federation, behaving.state
@@ -439,7 +439,7 @@ def test_a_budget_too_small_for_one_plan_says_so():
 
 
 @pytest.mark.parametrize("nonfinite", ["exclude", "propagate"])
-@pytest.mark.parametrize("name", ["ssnlp(l=2, evaluations=8)", "beam", "lookahead(budget=900, l=3)"])
+@pytest.mark.parametrize("name", ["ssnlp(l=2, budget=30)", "beam", "lookahead(budget=900, l=3)"])
 def test_losses_that_are_no_numbers_count_as_1e31_and_stop_nothing(name, nonfinite):
     given = {**SMALL, "lr": 1e30, "rule": "mean", "nonfinite": nonfinite, "progress": False}
     found = tc.train(attack=name, **given)

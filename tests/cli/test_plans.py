@@ -22,7 +22,7 @@ def invoke(*arguments):
     return json.loads(found.stdout)
 
 
-@pytest.mark.parametrize("attack", ["ssnlp(l=2, evaluations=5)", "alie(z=3)"])
+@pytest.mark.parametrize("attack", ["ssnlp(l=2, budget=20)", "alie(z=3)"])
 def test_what_traitors_did_is_saved_and_done_again(attack, tmp_path):
     plan = tmp_path / "plan.safetensors"
     first = invoke(*RUN, "--attack", attack, "--save-attack", plan, "-o", tmp_path / "out")

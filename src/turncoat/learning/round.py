@@ -24,7 +24,7 @@ from turncoat.learning.streams import derive, torch_stream
 from turncoat.rules import Aggregation, Rule
 from turncoat.spec import Seeds, Spec, seen
 
-SAMPLE = 2048
+SAMPLE = 20000  # training examples on which an adversary that looks ahead may measure losses
 TRUSTED = 128  # examples in the server's own batch, for rules that ask for one
 
 

@@ -157,7 +157,8 @@ def examine(rows: Rows, norms: Sequence[float] | None = None) -> tuple[Rows, lis
     peaks = peaks[finite & (peaks > 0)]
     if len(peaks) == 0 or (peaks.min() > TINY and peaks.max() < HUGE):
         return rows, bad
-    unit = 2.0 ** max(-1000, min(1000, round(math.log2(float(peaks.median())))))  # 1/unit has to be a number, too
+    power = round(math.log2(float(peaks.median()))) or 1  # a unit of 1 would leave entries as they are, none capped
+    unit = 2.0 ** max(-1000, min(1000, power))  # 1/unit has to be a number, too
     return replace(rows, work=torch.float64, unit=unit), bad
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -15,11 +16,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from turncoat.linalg import batches
 from turncoat.rules.base import Chain, CoordinateRule, Rule, WeightRule, entropy
 from turncoat.rules.bulyan import Bulyan, NearestToMedian
 from turncoat.rules.centered_clipping import CenteredClipping
 from turncoat.rules.clipping import ARC, Clipping
-from turncoat.rules.geometric_median import RIDGE, STEPS, GeometricMedian
+from turncoat.rules.geometric_median import GeometricMedian
 from turncoat.rules.krum import NEIGHBOURS, Krum, MultiKrum
 from turncoat.rules.linear_scalarization import LinearScalarization
 from turncoat.rules.mda import MDA
@@ -28,13 +30,11 @@ from turncoat.rules.median import MeaMed, Median, Phocas, SignMajority, TrimmedM
 from turncoat.rules.mixing import NNM, Bucketing, Resampling
 from turncoat.rules.mixtailor import MixTailor
 from turncoat.rules.nearest import AKSEL, CGE, Medoid, MoNNA
-from turncoat.rules.spectral import CAF
+from turncoat.rules.spectral import CAF, EQUAL
 
 SUBSETS = 2000  # that MDA compares at most
 AT_ONCE = 2**22  # distances that it looks at together
 WIDE = 2**15  # numbers, from which a sorting network beats many small sorts where no derivative is asked for
-ROUNDING = 64 * torch.finfo(torch.float64).eps  # of the rows' lengths: a distance below it is that between copies
-NEAR = 1e-12  # of the distances: rows count as this far from the geometric median at least
 
 Aggregate = Callable[[Tensor], Tensor]
 """(C, n, d) -> (C, d)"""
@@ -118,7 +118,7 @@ def _one_by_one(rule: Rule) -> BatchedRule:
             generator.set_state(before)
             found.append(rule.step(rows, _unstacked(state, c), generator, examined=False))
         vectors, weights = (torch.stack([getattr(a, what) for a, _ in found]) for what in ("vector", "weights"))
-        return vectors + _average(weights.to(X), X - X.detach()), _stacked([after for _, after in found])
+        return vectors + batches.average(weights.to(X), X - X.detach()), _stacked([after for _, after in found])
 
     return BatchedRule(step, lambda like: _stacked([rule.init(rows) for rows in like.detach()]))
 
@@ -184,11 +184,11 @@ def _bulyan(rule: Bulyan, n: int, f: int, frozen: bool) -> BatchedRule | None:
     def step(X: Tensor, state: Any, generator: Generator | None) -> tuple[Tensor, Any]:
         left, picked = torch.arange(n, device=X.device).expand(len(X), n), []
         for pick in picks:
-            rest = _rows(X.detach(), left)
-            nearest = _lengths(rest - pick(rest, None, generator)[0][:, None]).argmin(1, keepdim=True)
+            rest = batches.take(X.detach(), left)
+            nearest = batches.lengths(rest - pick(rest, None, generator)[0][:, None]).argmin(1, keepdim=True)
             picked.append(left.gather(1, nearest))
             left = left[left != picked[-1]].view(len(X), -1)
-        return last(_rows(X, torch.cat(picked, 1).sort(1).values), state, generator)
+        return last(batches.take(X, torch.cat(picked, 1).sort(1).values), state, generator)
 
     return BatchedRule(step, last.init)
 
@@ -197,7 +197,7 @@ def _centered_clipping(rule: CenteredClipping, n: int, f: int, frozen: bool) -> 
     def step(X: Tensor, state: Tensor | None, generator: Generator | None) -> tuple[Tensor, Any]:
         v = X.mean(1) if state is None else state
         for _ in range(rule.iterations):
-            v = v + _shortened(X - v[:, None], rule.tau).mean(1)
+            v = v + batches.shortened(X - v[:, None], rule.tau).mean(1)
         return v, None if state is None else v.to(state.dtype)
 
     return BatchedRule(step, lambda like: None if rule.start == "mean" else torch.zeros_like(like[:, 0]))
@@ -207,28 +207,11 @@ def _centered_clipping(rule: CenteredClipping, n: int, f: int, frozen: bool) -> 
 
 
 def _of_ranks(first: int, last: int) -> Aggregate:
-    return lambda X: X.sort(1).values[:, first : last + 1].mean(1)
+    return partial(batches.mean_of_ranks, first=first, last=last)
 
 
-def _of_nearest(n: int, count: int, first: int, last: int) -> Aggregate:
-    """The average of the `count` values nearest to that of the ranks first..last: in sorted order, a window."""
-
-    def aggregate(X: Tensor) -> Tensor:
-        values = X.sort(1).values
-        centre = values[:, first : last + 1].mean(1, keepdim=True)
-        moved = (values[:, count:] - centre < centre - values[:, : n - count]).sum(1, keepdim=True)
-        return values.gather(1, moved + torch.arange(count, device=X.device)[:, None]).mean(1)
-
-    return aggregate
-
-
-def _median(n: int, even: str = "average") -> Aggregate:
-    return _of_ranks((n - 1) // 2, (n - 1) // 2 if even == "lower" else n // 2)
-
-
-def _trimmed_mean(rule: TrimmedMean, n: int, f: int) -> Aggregate:
-    f = min(f, (n - 1) // 2)
-    return _of_ranks(f, n - f - 1)
+def _of_nearest(count: int, first: int, last: int) -> Aggregate:
+    return partial(batches.mean_of_nearest, count=count, first=first, last=last)
 
 
 def _side_by_side(rule: CoordinateRule, n: int, f: int, aggregate: Aggregate) -> Aggregate:
@@ -245,55 +228,21 @@ def _side_by_side(rule: CoordinateRule, n: int, f: int, aggregate: Aggregate) ->
 # Rules that select rows.
 
 
-def _lengths(X: Tensor) -> Tensor:
-    """Euclidean lengths along the last dimension, in float64; their derivative at 0 is 0."""
-    return torch.linalg.vector_norm(X, dim=-1, dtype=torch.float64)
-
-
-def _distances(X: Tensor, p: float = 2.0) -> Tensor:
-    """(C, n, n) l_p distances without a derivative, 0 between copies."""
-    X = X.detach().double()
-    lengths = _lengths(X)
-    unit = 1.0 if p == 2 else lengths.amax(1)[:, None, None].clamp(min=1e-300)  # powers of 16 must not overflow
-    D = torch.cdist(X / unit, X / unit, p, compute_mode="donot_use_mm_for_euclid_dist") * unit
-    noise = (lengths[:, :, None] + lengths[:, None]) * ROUNDING
-    return torch.where(noise < D, D, 0.0)
-
-
-def _rows(X: Tensor, indices: Tensor) -> Tensor:
-    """(C, k, d) the rows of every candidate with its indices (C, k)."""
-    return X.gather(1, indices[:, :, None].expand(-1, -1, X.shape[2]))
-
-
-def _average(weights: Tensor, X: Tensor) -> Tensor:
-    """(C, d) sums of the rows with weights (C, n)."""
-    return (weights[:, None].to(X.dtype) @ X)[:, 0]
-
-
 def _tolerance(X: Tensor) -> float:
     """The relative difference up to which scores are equal, as for the exact rules."""
     return 64 * torch.finfo(torch.promote_types(X.dtype, torch.float32)).eps
 
 
-def _first(scores: Tensor, tolerance: float) -> Tensor:
-    """(C, 1) the index of the lowest score (C, k), of equal ones the first; scores are at least 0."""
-    return (scores <= scores.amin(1, keepdim=True) * (1 + tolerance)).byte().argmax(1, keepdim=True)
-
-
 def _best_row(scores: Scores) -> Aggregate:
-    return lambda X: _rows(X, _first(scores(X), _tolerance(X)))[:, 0]
+    return lambda X: batches.take(X, batches.lowest(scores(X), _tolerance(X)))[:, 0]
 
 
 def _best_rows(count: int, scores: Scores) -> Aggregate:
     """The average of the `count` rows with the lowest scores, of equal ones the first."""
 
     def aggregate(X: Tensor) -> Tensor:
-        found = scores(X.detach())
-        limit = found.kthvalue(count, 1, keepdim=True).values
-        slack = limit.abs() * _tolerance(X)
-        below, equal = found < limit - slack, (found - limit).abs() <= slack
-        chosen = below | (equal & (equal.cumsum(1) <= count - below.sum(1, keepdim=True)))
-        return _average(chosen.to(X.dtype) / count, X)
+        chosen = batches.among_lowest(scores(X.detach()), count, _tolerance(X))
+        return batches.average(chosen.to(X.dtype) / count, X)
 
     return aggregate
 
@@ -302,24 +251,28 @@ def _krum_scores(rule: Krum, n: int, f: int) -> Scores:
     count = min(n - 1, max(1, n - f - NEIGHBOURS[rule.neighbours]))
 
     def scores(X: Tensor) -> Tensor:
-        nearest = _distances(X, rule.p).topk(count + 1, 2, largest=False, sorted=False).values  # its own 0 adds 0
-        return nearest.pow(rule.power).sum(2)
+        nearest = batches.distances(X, rule.p).topk(count + 1, 2, largest=False, sorted=False).values
+        return nearest.pow(rule.power).sum(2)  # its own 0 adds 0
 
     return scores
+
+
+def _medoid(X: Tensor) -> Tensor:
+    return batches.take(X, batches.nearest_to_all(X, batches.distances(X), _tolerance(X))[0])[:, 0]
 
 
 def _monna(rule: MoNNA, n: int, f: int) -> Aggregate:
     own = torch.arange(n) == rule.trusted  # before any row that is equal to it
 
     def scores(X: Tensor) -> Tensor:
-        return _lengths(X - X[:, rule.trusted, None]).masked_fill(own.to(X.device), -1.0)
+        return batches.lengths(X - X[:, rule.trusted, None]).masked_fill(own.to(X.device), -1.0)
 
     return _best_rows(n - f, scores)
 
 
 def _aksel(rule: AKSEL, n: int, f: int) -> Aggregate:
-    median, count = _median(n), n - f if rule.keep == "n-f" else -(-n // 2)
-    return _best_rows(count, lambda X: _lengths(X - median(X)[:, None]))
+    count = n - f if rule.keep == "n-f" else -(-n // 2)
+    return _best_rows(count, lambda X: batches.lengths(X - batches.median(X)[:, None]))
 
 
 def _mda(rule: MDA, n: int, f: int) -> Aggregate | None:
@@ -330,27 +283,27 @@ def _mda(rule: MDA, n: int, f: int) -> Aggregate | None:
     pairs = subsets[:, i] * n + subsets[:, j]
 
     def aggregate(X: Tensor) -> Tensor:
-        squares = _distances(X).square().flatten(1)
+        squares = batches.distances(X).square().flatten(1)
         diameters = [part[:, pairs.to(X.device)].amax(2) for part in squares.split(max(1, AT_ONCE // pairs.numel()))]
-        best = _first(torch.cat(diameters), _tolerance(X))[:, 0]
-        return _rows(X, subsets.to(X.device)[best]).mean(1)
+        best = batches.lowest(torch.cat(diameters), _tolerance(X))[:, 0]
+        return batches.take(X, subsets.to(X.device)[best]).mean(1)
 
     return aggregate
 
 
-# The geometric median.
+# The geometric median and CAF.
 
 
 def _geometric_median(rule: GeometricMedian, n: int, f: int) -> Aggregate | None:
     if rule.p != 2:
-        return _median(n) if rule.p == 1 else None
-    return _nearest_to_all if rule.iterations is None else _weiszfeld(rule, n, rule.iterations)
+        return batches.median if rule.p == 1 else None
+    return batches.geometric_median if rule.iterations is None else _weiszfeld(rule, rule.iterations)
 
 
-def _weiszfeld(rule: GeometricMedian, n: int, iterations: int) -> Aggregate:
+def _weiszfeld(rule: GeometricMedian, iterations: int) -> Aggregate:
     starts: dict[str, Aggregate] = {
-        "row": lambda X: _rows(X, _distances(X).sum(2).argmin(1, keepdim=True))[:, 0],
-        "median": _median(n),
+        "row": lambda X: batches.take(X, batches.nearest_to_all(X, batches.distances(X))[0])[:, 0],
+        "median": batches.median,
         "origin": lambda X: torch.zeros_like(X[:, 0]),
     }
 
@@ -358,103 +311,10 @@ def _weiszfeld(rule: GeometricMedian, n: int, iterations: int) -> Aggregate:
         X = X.double()
         y = starts[rule.start](X)
         for _ in range(iterations):
-            y = _average(_share(1 / _lengths(X - y[:, None]).clamp(min=rule.nu)), X)
+            y = batches.average(batches.share(1 / batches.lengths(X - y[:, None]).clamp(min=rule.nu)), X)
         return y
 
     return aggregate
-
-
-def _share(pulls: Tensor) -> Tensor:
-    return pulls / pulls.sum(1, keepdim=True)
-
-
-def _nearest_to_all(X: Tensor) -> Tensor:
-    """The exact geometric median, with the derivative that sum_i (y - x_i) / |y - x_i| = 0 gives it.
-
-    Where it sits on a row, it moves with it; where on copies, with their average.
-    """
-    X = X.double()
-    weights, between = _minimise(X.detach())
-    y = _average(weights, X)
-    if not (y.requires_grad and len(between)):
-        return y
-    found = y.detach()[between]
-    away = found[:, None] - X[between]
-    r = _lengths(away)
-    r = r.clamp(min=NEAR * r.detach().median(1, keepdim=True).values)
-    resultant = (away / r[..., None]).sum(1)
-    return y.index_copy(0, between, found - _newton(away.detach(), r.detach(), resultant - resultant.detach()))
-
-
-def _minimise(X: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (C, n) of the minimum, and the numbers of the candidates where it is not on the best row.
-
-    The steps are those of `geometric_median.minimise`, on coordinates (n are enough) instead of inner products.
-    """
-    D = _distances(X)
-    best = D.sum(2).argmin(1, keepdim=True)
-    to_best, Z = _rows(D, best)[:, 0], X - _rows(X, best)
-    if Z.shape[2] > Z.shape[1]:
-        Z = torch.linalg.qr(Z.mT, mode="r").R.mT
-    here = (to_best == 0).double()
-    pull, copies = torch.where(to_best > 0, 1 / to_best, 0.0), here.sum(1)
-    resultant = _average(pull, Z)
-    length = _lengths(resultant)
-    weights = _share(here)
-    between = (length > copies * (1 + NEAR)).nonzero()[:, 0]  # rows on a line can pull as much as the best one holds
-    if len(between):
-        start = resultant * ((1 - copies / length) / pull.sum(1))[:, None]
-        weights = weights.index_copy(0, between, _descend(Z[between], to_best[between], start[between]))
-    return weights, between
-
-
-def _descend(Z: Tensor, to_best: Tensor, y: Tensor) -> Tensor:
-    """Weights of the minimum by Newton steps from y, a Weiszfeld step where it falls further; the best row is 0."""
-    floor = NEAR * torch.where(to_best > 0, to_best, torch.inf).amin(1, keepdim=True)
-    gain, r = (found[:, 0] for found in _gain(Z, to_best, y[:, None]))
-    for _ in range(STEPS):
-        before, away, r = gain, y[:, None] - Z, r.maximum(floor)
-        newton = y - _newton(away, r, (away / r[..., None]).sum(1))
-        candidates = torch.stack([newton, _average(_share(1 / r), Z)], 1)
-        gains, distances = _gain(Z, to_best, candidates)
-        better = gains.argmax(1, keepdim=True)
-        gain, r, y = gains.gather(1, better)[:, 0], _rows(distances, better)[:, 0], _rows(candidates, better)[:, 0]
-        if not (gain > before + NEAR * _lengths(y)).any():
-            break
-    return _share(1 / r.maximum(floor))
-
-
-def _gain(Z: Tensor, to_best: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
-    """By how much the sum of distances falls from 0 to the points Y (C, k, d), and the distances (C, k, n) to them.
-
-    Each row's share is a difference of squares over a sum, so that a far row does not drown the others.
-    """
-    Y, Z = Y[:, :, None], Z[:, None]
-    distances = _lengths(Y - Z)
-    fall = ((2 * Z - Y) * Y).sum(-1)
-    return (fall / (distances + to_best[:, None])).sum(-1).nan_to_num(nan=-torch.inf), distances
-
-
-def _newton(Z: Tensor, r: Tensor, v: Tensor) -> Tensor:
-    """The inverse Hessian of sum_i |z_i| times v (C, d), by the smaller of two systems; r (C, n) are the lengths.
-
-    The Hessian is s I - A^T A with s = sum 1/r_i and rows a_i = z_i / r_i^(3/2).
-    """
-    n, d = Z.shape[1:]
-    A, s = Z / r.pow(1.5)[..., None], (1 / r).sum(1, keepdim=True)
-    ridged = (s * (1 + RIDGE))[..., None] * torch.eye(min(n, d), dtype=Z.dtype, device=Z.device)
-    if d <= n:
-        return torch.linalg.solve_ex(ridged - A.mT @ A, v).result
-    bent = torch.linalg.solve_ex(ridged - A @ A.mT, _products(A, v)).result
-    return (v + _average(bent, A)) / s
-
-
-def _products(Z: Tensor, v: Tensor) -> Tensor:
-    """(C, n) inner products of the rows with vectors (C, d)."""
-    return (Z @ v[..., None])[..., 0]
-
-
-# CAF.
 
 
 def _caf(rule: CAF, n: int, f: int) -> Aggregate:
@@ -463,38 +323,16 @@ def _caf(rule: CAF, n: int, f: int) -> Aggregate:
         c = torch.ones_like(X[:, :, 0])
         best, narrowest = c / n, torch.full_like(c[:, :1], torch.inf)
         for _ in range(2 * f):
-            outlying, variance = _spread(X, c)
+            outlying, variance = batches.spread(X, c)
             better = variance < narrowest
-            best, narrowest = torch.where(better, _share(c), best), torch.where(better, variance, narrowest)
+            best, narrowest = torch.where(better, batches.share(c), best), torch.where(better, variance, narrowest)
             most = torch.where(c > 0, outlying, 0.0).amax(1, keepdim=True)
             left = 1 - outlying / torch.where(most > 0, most, 1.0)
-            shrunk = c * torch.where(left > NEAR, left, 0.0)
+            shrunk = c * torch.where(left > EQUAL, left, 0.0)
             c = torch.where(shrunk.sum(1, keepdim=True) > n - 2 * f, shrunk, c)
-        return _average(best, X)
+        return batches.average(best, X)
 
     return aggregate
-
-
-def _spread(X: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """(C, n) squared projections on the direction of largest variance under weights c, and that variance (C, 1).
-
-    The direction v has the derivative of an eigenvector, dv = (variance I - S)^+ dS v. With rows a_j along the
-    principal directions, of squared length their variance, S is sum_j a_j a_j^T, and the inverse of such terms, too.
-    """
-    w = _share(c)
-    Z = X - _average(w, X)[:, None]
-    rooted = w.detach().sqrt()[..., None] * Z.detach()
-    values, vectors = torch.linalg.eigh(rooted @ rooted.mT)
-    A, variance = vectors.mT @ rooted, values[:, -1:]
-    apart = variance > ROUNDING**2 * (w * _lengths(X).square()).sum(1, keepdim=True)
-    scale = torch.where(apart, variance, torch.inf)
-    gap = scale - values[:, :-1]
-    terms = torch.cat([1 / torch.where(gap > ROUNDING * scale, gap, torch.inf), -1 / scale], 1) / scale
-    v = A[:, -1] / scale.sqrt()
-    Sv = _average(w * _products(Z, v), Z)
-    change = Sv - Sv.detach()
-    v = v + change / scale + _average(terms * _products(A, change), A)
-    return _products(Z, v).square(), torch.where(apart, variance, 0.0)
 
 
 # Mixings, in float64: mixtures of the same rows then differ by less than the distances resolve.
@@ -502,7 +340,7 @@ def _spread(X: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 def _nnm(mixing: NNM, n: int, f: int) -> Mix:
     def mix(X: Tensor, generator: Generator | None) -> Tensor:
-        D = _distances(X)
+        D = batches.distances(X)
         D.diagonal(dim1=1, dim2=2).fill_(-1.0)  # a row is its own nearest, also among copies
         nearest = D.argsort(dim=2, stable=True)[:, :, : n - f]
         return torch.zeros_like(D).scatter(2, nearest, 1 / (n - f)) @ X.double()
@@ -532,30 +370,23 @@ def _resampling(mixing: Resampling, n: int, f: int) -> Mix:
 
 def _arc(mixing: ARC, n: int, f: int) -> Mix:
     clipped = min(n - 1, 2 * f * (n - f) // n)
-    return lambda X, generator: _shortened(X, _lengths(X).kthvalue(n - clipped, 1, keepdim=True).values)
-
-
-def _shortened(X: Tensor, bound: float | Tensor) -> Tensor:
-    """The rows, those longer than a bound shortened to it."""
-    lengths = _lengths(X)
-    longer = lengths > bound
-    return X * torch.where(longer, bound / torch.where(longer, lengths, 1.0), 1.0)[..., None]
+    return lambda X, generator: batches.shortened(X, batches.lengths(X).kthvalue(n - clipped, 1, keepdim=True).values)
 
 
 RULES: dict[type[Rule], Callable[[Any, int, int], Aggregate | None]] = {
     Mean: lambda rule, n, f: lambda X: X.mean(1),
-    Median: lambda rule, n, f: _median(n, rule.even),
-    TrimmedMean: _trimmed_mean,
-    MeaMed: lambda rule, n, f: _of_nearest(n, n - f, (n - 1) // 2, n // 2),
-    Phocas: lambda rule, n, f: _of_nearest(n, n - f, f, n - f - 1),
-    NearestToMedian: lambda rule, n, f: _of_nearest(n, max(1, n - 2 * f), (n - 1) // 2, n // 2),
+    Median: lambda rule, n, f: _of_ranks((n - 1) // 2, (n - 1) // 2 if rule.even == "lower" else n // 2),
+    TrimmedMean: lambda rule, n, f: _of_ranks(min(f, (n - 1) // 2), max(n - f - 1, n // 2)),
+    MeaMed: lambda rule, n, f: _of_nearest(n - f, (n - 1) // 2, n // 2),
+    Phocas: lambda rule, n, f: _of_nearest(n - f, f, n - f - 1),
+    NearestToMedian: lambda rule, n, f: _of_nearest(max(1, n - 2 * f), (n - 1) // 2, n // 2),
     SignMajority: lambda rule, n, f: lambda X: X.sign().sum(1).sign(),
     Krum: lambda rule, n, f: _best_row(_krum_scores(rule, n, f)),
     MultiKrum: lambda rule, n, f: _best_rows(rule._count(n, f), _krum_scores(rule, n, f)),
-    Medoid: lambda rule, n, f: _best_row(lambda X: _distances(X).sum(2)),
+    Medoid: lambda rule, n, f: _medoid,
     MoNNA: _monna,
     AKSEL: _aksel,
-    CGE: lambda rule, n, f: _best_rows(n - f, _lengths),
+    CGE: lambda rule, n, f: _best_rows(n - f, batches.lengths),
     MDA: _mda,
     GeometricMedian: _geometric_median,
     CAF: _caf,
@@ -570,6 +401,6 @@ MIXINGS: dict[type, Callable[[Any, int, int], Mix]] = {
     NNM: _nnm,
     Bucketing: _bucketing,
     Resampling: _resampling,
-    Clipping: lambda mixing, n, f: lambda X, generator: _shortened(X, mixing.bound),
+    Clipping: lambda mixing, n, f: lambda X, generator: batches.shortened(X, mixing.bound),
     ARC: _arc,
 }

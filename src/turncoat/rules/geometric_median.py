@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from turncoat.errors import SpecError
+from turncoat.linalg.batches import FAR, NEAR, RIDGE, STEPS
 from turncoat.linalg.lp_median import lp_median
 from turncoat.rules.base import Decision, Outcome, WeightRule
+from turncoat.rules.krum import lowest
 from turncoat.rules.look import Look
 from turncoat.rules.median import Median
 
-STEPS = 100  # Newton steps at most; a dozen are usual
-RIDGE = 1e-14  # relative, so that rows on a line leave a system that can be solved
 LP_EXCESS = 1e-6
 
 
@@ -90,11 +90,10 @@ class GeometricMedian(WeightRule):
             point = None if self.start == "origin" else Median().outcome(look, None).vector
             distances = look.squared_distances_to(point).sqrt()
         else:
-            distances = look.squared_distances.sqrt()
-            distances = distances[int(distances.sum(1).argmin())]
-        weights = distances
+            distances = best_row(look)[2]
+        weights, nu = distances, max(self.nu / look.unit, 1e-300)  # the inverses' sum has to be a number
         for _ in range(iterations):
-            weights = _share(1 / distances.clamp(min=self.nu / look.unit))
+            weights = _share(1 / distances.clamp(min=nu))
             distances = look.squared_distances_to_mixture(weights).sqrt()
         return weights, iterations
 
@@ -103,51 +102,93 @@ def minimise(look: Look) -> tuple[Tensor, int]:
     """Weights (n,) of the exact geometric median, and the steps it took.
 
     If the best row is no minimum (Vardi and Zhang 2000, condition (2.6)), it is left along the steepest descent, and
-    Newton steps follow, a Weiszfeld step wherever Newton's does not descend. With U the unit vectors from the rows to
-    y, the Hessian is s I - U diag(1/d) U^T, s = sum 1/d; its inverse comes from an n x n system.
+    Newton steps follow, whole or short. Each has a Weiszfeld step behind it, which makes an average of the rows of
+    where it led; that step alone is taken where it falls further.
     """
-    D = look.squared_distances
-    best = int(D.sqrt().sum(1).argmin())
-    G = look.centred_gram
-    G = G - G[best] - G[:, best, None] + G[best, best]  # about the best row, from which all lengths are taken below
-    from_best = D[best].sqrt()
+    best, G, from_best = best_row(look)
     away = from_best > 0
     pull = torch.where(away, 1 / from_best, 0.0)
     resultant, multiplicity = float((pull @ G @ pull).clamp(min=0).sqrt()), float((~away).sum())
-    weights = torch.zeros(look.n, dtype=torch.float64).index_fill_(0, torch.tensor([best]), 1.0)
-    if not resultant > multiplicity:
-        return weights, 0
-    weights = weights * (multiplicity / resultant) + _share(pull) * (1 - multiplicity / resultant)
+    at_best = torch.zeros(look.n, dtype=torch.float64).index_fill_(0, torch.tensor([best]), 1.0)
+    if not resultant > multiplicity * (1 + NEAR):  # rows on a line can pull as much as the best one holds
+        return at_best, 0
+    weights = at_best * (multiplicity / resultant) + _share(pull) * (1 - multiplicity / resultant)
     gain, d = _gain(G, from_best, weights)
-    step = 0
+    step, floor = 0, NEAR * float(from_best[away].min())
     for step in range(1, STEPS + 1):  # noqa: B007
-        before = gain
-        d = d.clamp(min=1e-12 * float(from_best[away].min()))
-        to_y = G @ weights
-        K = (G - to_y[:, None] - to_y[None, :] + weights @ to_y) / (d[:, None] * d[None, :])
-        s, root = (1 / d).sum(), d.sqrt()
-        system = s * (1 + RIDGE) * torch.eye(look.n, dtype=torch.float64) - K / (root[:, None] * root[None, :])
-        bent = torch.linalg.solve_ex(system, K.sum(1) / root).result / root  # least squares would differ in last bits
-        pull = (1 + bent) / d / s
-        candidates = (weights * (1 - pull.sum()) + pull, _share(1 / d))
-        (gain, d), weights = max(((_gain(G, from_best, w), w) for w in candidates), key=lambda found: found[0][0])
-        if not gain > before + 1e-12 * float(d.median()):
+        before, d = gain, d.clamp(min=floor)
+        newton = _newton(G, weights, d)
+        fall = _fall(G, weights + torch.stack([newton, newton / 8]))
+        led = (from_best.square() - fall).clamp(min=floor**2).sqrt()
+        averages = _share(1 / torch.cat([led, d[None]]))
+        gains, distances = _gain(G, from_best, averages)
+        furthest = int(gains.argmax())
+        if gains[furthest] > gain:
+            gain, d, weights = gains[furthest], distances[furthest], averages[furthest]
+        if not gain > before + NEAR * d[best]:
             break
-    return weights, step
+    return (weights if gain > 0 else at_best), step
 
 
-def _gain(G: Tensor, from_best: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-    """By how much the sum of distances falls from the best row to the mixture, and the distances to the mixture.
+def best_row(look: Look) -> tuple[int, Tensor, Tensor]:
+    """The row with the smallest sum of distances, inner products about it, and the distances from it that fit them.
+
+    Where short distances would drown in others, it is found by gains over a row in the midst, then over a better one.
+    """
+    D = look.squared_distances
+
+    def about(row: int) -> tuple[Tensor, Tensor]:
+        G = look.gram_about(row)
+        return G, torch.where(D[row] > 0, G.diagonal().clamp(min=0), 0.0).sqrt()
+
+    lengths = D.sqrt()
+    best = int(lowest(lengths.sum(1), 1, look.tolerance))
+    apart = [length for length in lengths[best].tolist() if length > 0]
+    if not apart or max(apart) <= FAR * min(apart):
+        return best, *about(best)
+    best = int(lengths.median(1).values.argmin())
+    found = about(best)
+    for _ in range(3):
+        better = int(_gain(*found, torch.eye(look.n, dtype=torch.float64))[0].argmax())
+        if better == best:
+            break
+        best, found = better, about(better)
+    return best, *found
+
+
+def _newton(G: Tensor, weights: Tensor, d: Tensor) -> Tensor:
+    """What a Newton step adds to the weights: much, of both signs, where rows stand on a line.
+
+    With U the unit vectors from the rows to y, the Hessian is s I - U diag(1/d) U^T, s = sum 1/d; its inverse comes
+    from an n x n system.
+    """
+    to_y = G @ weights
+    about_y = G - to_y[:, None] - to_y[None, :] + weights @ to_y
+    s, root = (1 / d).sum(), d.sqrt()
+    scale = d * root
+    system = about_y / (-scale[:, None] * scale)
+    system.diagonal().add_(s * (1 + RIDGE))
+    bent = torch.linalg.solve_ex(system, about_y @ (1 / d) / scale).result / root  # by LU: the same bits every time
+    pull = (1 + bent) / d / s
+    return pull - weights * pull.sum()
+
+
+def _gain(G: Tensor, from_best: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """By how much the sum of distances falls from the best row to mixtures (..., n), and the distances to them.
 
     Each row's share is a difference of squares over a sum, so that a row at 1e38 does not drown the others.
     """
-    Gw = G @ weights
-    fall = 2 * Gw - weights @ Gw
+    fall = _fall(G, weights)
     distances = (from_best.square() - fall).clamp(min=0).sqrt()
     total = distances + from_best
-    gain = float(torch.where(total > 0, fall / total, 0.0).sum())
-    return gain if gain == gain else -torch.inf, distances
+    return torch.where(total > 0, fall / total, 0.0).sum(-1).nan_to_num(nan=-torch.inf), distances
+
+
+def _fall(G: Tensor, weights: Tensor) -> Tensor:
+    """(..., n) by how much the squared distances fall from the best row to mixtures."""
+    Gw = weights @ G
+    return 2 * Gw - (weights * Gw).sum(-1, keepdim=True)
 
 
 def _share(pulls: Tensor) -> Tensor:
-    return pulls / pulls.sum()
+    return pulls / pulls.sum(-1, keepdim=True)

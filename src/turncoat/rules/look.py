@@ -15,6 +15,7 @@ from turncoat.linalg.rows import Rows
 
 AFFINE = 1e-9  # weights whose sum is this near 1 are averages
 ROUNDING = 1e4 * torch.finfo(torch.float64).eps  # of the largest squared distance: less could be rounding error
+BLURRED = 1e2  # times the rounding error of inner products: squared distances below it are measured on the rows
 OFFSET = 1e3  # squared norms this many times the squared distances cost a Gram about the origin its precision
 
 
@@ -132,6 +133,23 @@ class Look:
             return self._mixed(self.geometry.gram)
         return self._mixed(passes.gram(self.rows, about=point) / self.share)
 
+    def gram_about(self, row: int) -> Tensor:
+        """(n, n) inner products of the differences to one of the rows.
+
+        Measured on the rows where others stand so near to it that what follows from a Gram could be rounding error.
+        """
+        G = self.geometry.centred_gram
+        lengths = G.diagonal().clamp(min=0).sqrt()
+        if self.matrix is None:
+            about, reach = _about(G, row), lengths + lengths[row]
+        else:
+            W = self.matrix - self.matrix[row]
+            about, reach = W @ G @ W.T, W.abs() @ lengths
+        D, error = self.squared_distances[row], torch.finfo(self.rows.work).eps * reach.square()
+        if not ((D > 0) & (BLURRED * error > D)).any():
+            return about
+        return _about(passes.gram(self.mixtures, about=self.mixtures.select([row]).dense()[0]), row)
+
     def mixed(self, matrix: Tensor, f: int | None = None) -> Look:
         """The look at mixtures (m, n) of these rows, of which f may be Byzantine."""
         f = self.f if f is None else f
@@ -212,6 +230,11 @@ class Look:
 
     def _mixed(self, G: Tensor) -> Tensor:
         return G if self.matrix is None else self.matrix @ G @ self.matrix.T
+
+
+def _about(G: Tensor, row: int) -> Tensor:
+    """Inner products about one of the rows, from those about another point."""
+    return G - G[row] - G[:, row, None] + G[row, row]
 
 
 def _mixed_distances(D: Tensor, matrix: Tensor) -> Tensor:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from turncoat.errors import SpecError
 from turncoat.linalg.networks import Ranks
-from turncoat.rules.base import CoordinateRule
+from turncoat.rules.base import CoordinateRule, Outcome
+from turncoat.rules.look import Look
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,12 @@ class SignMajority(CoordinateRule):
 
     def reduction(self, n: int, f: int) -> Callable[[Tensor], Tensor]:
         return lambda block: block.sign().sum(0).sign_()
+
+    def outcome(self, look: Look, state: Any) -> Outcome:
+        outcome = super().outcome(look, state)
+        if look.unit != 1:  # which the pass has put on the signs
+            outcome.vector.sign_()
+        return outcome
 
 
 def average_of_ranks(n: int, first: int, last: int) -> Callable[[Tensor], Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from turncoat.errors import InputError, SpecError
 from turncoat.rules.base import Decision, WeightRule
+from turncoat.rules.geometric_median import best_row
 from turncoat.rules.krum import average, lowest
 from turncoat.rules.look import Look
 from turncoat.rules.median import Median
@@ -91,4 +92,4 @@ class Medoid(WeightRule):
 
     def decide(self, look: Look, state: Any) -> Decision:
         scores = look.squared_distances.sqrt().sum(1)
-        return Decision(average(lowest(scores, 1, look.tolerance), look.n), scores=scores * look.unit)
+        return Decision(average([best_row(look)[0]], look.n), scores=scores * look.unit)

@@ -13,7 +13,8 @@ from turncoat.rules.base import Decision, WeightRule
 from turncoat.rules.krum import average, lowest
 from turncoat.rules.look import Look
 
-LEFT = 1e3
+EQUAL = 1e-9  # projections that differ by a smaller share of the largest are equal
+
 
 @dataclass(frozen=True)
 class DnC(WeightRule):
@@ -72,6 +73,7 @@ class CAF(WeightRule):
         n, f, G = look.n, look.f, look.centred_gram
         c = torch.ones(n, dtype=torch.float64)
         best, narrowest, stages = c / n, math.inf, 0
+        tolerance = max(EQUAL, look.tolerance)
         while float(c.sum()) > n - 2 * f:
             outlying, eigenvalue = spread(G, c)
             stages += 1
@@ -81,7 +83,7 @@ class CAF(WeightRule):
             if not 0 < most < math.inf:
                 break
             left = 1 - outlying / most
-            c = torch.where(left > LEFT * look.tolerance, c * left, 0.0)
+            c = torch.where(left > tolerance, c * left, 0.0)  # of copies of the farthest row rounding would leave some
         return Decision(
             best, scores=-c, diagnostics={"stages": stages, "eigenvalue": narrowest * look.unit * look.unit}
         )

@@ -89,11 +89,14 @@ class Steering:
         last = rule.parts()[-1]
         self.by_coordinate = isinstance(last, CoordinateRule) or getattr(last, "p", 2) != 2
 
-    def run(self, report: Report, generator: torch.Generator) -> None:
-        """Improve plans until the budget ends it, beginning with one that pushes against descent in each round."""
-        begin: list[Tensor] | None = None
+    def run(self, report: Report, known: Sequence[Tensor], generator: torch.Generator) -> None:
+        """Improve plans until the budget ends it: one that pushes against descent in each round, then one that pushes
+        where a known plan does, if there is one, then random ones."""
+        like = self.improve(None, report)
+        begin = [_unit(each) for each in known]
         while True:
-            like = self.improve(begin, report)
+            if begin:
+                self.improve(begin, report)
             begin = [_unit(torch.randn(like.shape, generator=generator).to(like))] * self.rounds
 
     def improve(self, begin: list[Tensor] | None, report: Report) -> Tensor:

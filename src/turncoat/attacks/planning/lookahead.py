@@ -26,7 +26,7 @@ from turncoat.attacks.search import logarithmic, maximise
 from turncoat.errors import SpecError
 
 PLANNERS = ("best", "gradient", "search", "tuned")
-SHARES = {"tuned": 0.1, "search": 0.1, "steer": 0.9, "gradient": 1.0}
+SHARES = {"tuned": 0.15, "search": 0.1, "steer": 0.9, "gradient": 1.0}
 SHARES_OF_SMALL = {"tuned": 0.1, "steer": 0.2, "gradient": 0.15, "search": 0.8}
 """Of what is left of the budget when `best` comes to them, for plans of few numbers; Powell takes the rest."""
 SMALL = 256  # numbers a plan may consist of for CMA-ES and Powell to vary each
@@ -41,7 +41,7 @@ CHECKED = 3  # of its ends that are played
 LARGEST = 10_000  # numbers that CMA-ES can vary
 STEP = 1e-3  # of finite differences, for solvers that take them
 DECADES, A_DECADE, FARTHEST = 4, 3, 100.0  # of strengths tried
-LIKELY = (1.0, 10.0, 0.3, -1.0, 100.0, 3.0)
+LIKELY = (1.0, 10.0, 0.3, 0.0, 100.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Search:
 
         assert self.view.rule is not None
         steering = Steering(unrolled, self.view.rule, self.view.f, self.rounds, self.attack.goal)
-        steering.run(report, self.stream())
+        steering.run(report, [each.mean(0) for each in self.offsets()], self.stream())
 
     def ascended(self, unrolled: Unrolled) -> None:
         """Adam on the numbers of the plan, from several starts."""
@@ -237,15 +237,20 @@ class Search:
         """A stream of its own for each use."""
         return torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=self.view.generator)))
 
+    def offsets(self) -> list[Tensor]:
+        """(f, d) what the best plan so far sends less the honest mean, of each round; none where it explodes."""
+        if not self.best.moves:
+            return []
+        rolled = self.rollout(self.best.moves, self.attack.goal, keep_rows=True)
+        offsets = [rows - mean for rows, mean in zip(rolled.rows, rolled.means, strict=True)]
+        return offsets if len(offsets) == self.rounds else []
+
     def starts(self, space: Space, count: int) -> Tensor:
         """(count, T, size) points to begin from: the best plan so far, where the space holds it, and promising ones."""
         like = self.view.honest
         known = []
-        if isinstance(space, WholeRows) and self.best.moves:
-            rolled = self.rollout(self.best.moves, self.attack.goal, keep_rows=True)
-            offsets = zip(rolled.rows, rolled.means, strict=True)
-            points = [space.point(rows - mean) for rows, mean in offsets]
-            known = [torch.stack(points)] if len(points) == self.rounds else []  # else it exploded
+        if isinstance(space, WholeRows) and (offsets := self.offsets()):
+            known = [torch.stack([space.point(each) for each in offsets])]
         others = [*space.constants(like)[:, None].expand(-1, self.rounds, -1)]
         if count == 1:
             return (known or others)[0][None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,7 @@ from turncoat.attacks.planning.base import Best, Planner
 from turncoat.attacks.planning.moves import Move, Use
 from turncoat.attacks.planning.objective import Objective
 from turncoat.attacks.planning.plan import Plan, PlanState
-from turncoat.attacks.planning.rollout import Rollout
+from turncoat.attacks.planning.rollout import Rollout, SpentError
 from turncoat.attacks.planning.solvers import Values, check_solver, climb, solver_for
 from turncoat.errors import SpecError
 
@@ -30,7 +32,8 @@ class SSNLP(Planner):
     S0's super simplified NLP. The lambdas that maximise the average loss over the l rounds are found by playing them,
     all l are sent, and the next l rounds are planned. lambda = 0 is the honest mean, 1 the sign flip; a fixed lambda
     is `ipm(epsilon=2 lambda - 1)`. The loss is that of the honest batches of each round, after it. `solver` is powell,
-    slsqp or lbfgsb, by default S0's choice for the rule; `evaluations` bounds its calls from each of three starts.
+    slsqp or lbfgsb, by default S0's choice for the rule; from each of three starts it may be called 60 l times, within
+    the `budget` of simulated rounds of one plan, if there is one.
     """
 
     name = "ssnlp"
@@ -38,7 +41,7 @@ class SSNLP(Planner):
     strength = "l"
     l: int = 1  # noqa: E741
     solver: str | None = None
-    evaluations: int | None = None
+    budget: int | None = None
     reach: float | None = None
     measure: str = "auto"
     attacks = ()
@@ -46,8 +49,8 @@ class SSNLP(Planner):
     def __post_init__(self) -> None:
         if self.l < 1:
             raise SpecError(f"l is a number of rounds from 1, got {self.l!r}")
-        if self.evaluations is not None and self.evaluations < 1:
-            raise SpecError(f"evaluations is a number from 1, got {self.evaluations!r}")
+        if self.budget is not None and self.budget < 1:
+            raise SpecError(f"budget counts simulated rounds, from 1, got {self.budget!r}")
         if self.reach is not None and not self.reach > 0:
             raise SpecError(f"reach bounds lambda and is above 0, got {self.reach!r}")
         check_solver(self.solver)
@@ -69,15 +72,12 @@ class SSNLP(Planner):
             best.offer(self.name, moves, found)
             return found
 
-        for start in STARTS:
-            climb(
-                value,
-                np.full(rounds, start),
-                solver_for(rule, self.solver),
-                self.evaluations or EVALUATIONS * rounds,
-                STEP,
-                self.reach or (FAR_REACH if far else REACH),
-            )
+        evaluations, reach = EVALUATIONS * rounds, self.reach or (FAR_REACH if far else REACH)
+        budget = math.inf if self.budget is None else self.budget
+        for i, start in enumerate(STARTS):
+            rollout.limit = rollout.spent + (budget - rollout.spent) / (len(STARTS) - i)
+            with suppress(SpentError):
+                climb(value, np.full(rounds, start), solver_for(rule, self.solver), evaluations, STEP, reach)
 
 
 def along_mean(lambdas: Values) -> list[Move]:
