@@ -154,8 +154,8 @@ def speed() -> None:
         ways: dict[str, Callable[[], float]] = {
             "training": lambda: _training_rate(Spec(attack="ipm(epsilon=2)", **fields)),  # noqa: B023
             "rollout": lambda: _rollout_rate(Spec(attack="ipm(epsilon=2)", **fields)),  # noqa: B023
-            "ssnlp(l=16)": lambda: _planning_rate(Spec(attack="ssnlp(l=16, budget=3000)", **fields)),  # noqa: B023
-            "best": lambda: _planning_rate(Spec(attack="lookahead(budget=10000, measure=sample)", **fields)),  # noqa: B023
+            "ssnlp(l=16)": lambda: _planning_rate(Spec(attack="ssnlp(l=16, budget=400)", **fields)),  # noqa: B023
+            "best": lambda: _planning_rate(Spec(attack="lookahead(budget=6000)", **fields)),  # noqa: B023
         }
         rates: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(3):  # taking turns

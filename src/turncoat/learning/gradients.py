@@ -23,6 +23,7 @@ from turncoat.learning.models import Constant, seeded
 
 METHODS = ("grouped", "vmap", "sequential")
 FASTEST = {"cpu": "grouped", "cuda": "vmap"}  # cpu: benchmarks/gradients.py; cuda: expected, not measured
+TOGETHER = 1024  # samples whose loss is taken at once
 CACHE = 2**22  # numbers that the layers' outputs of one group of workers may take together
 
 PLAIN_LAYERS = (nn.Linear, nn.Conv2d, Constant, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
@@ -141,6 +142,7 @@ class Learner:
         self._slots = [(m, name) for m in self._model.modules() for name, _ in m.named_buffers(recurse=False)]
         self._trusted = _is_chain(model)
         self._group_sizes: dict[tuple[int, ...], int] = {}
+        self._loaded: tuple[Tensor | None, int] = None, 0
         self._layers: list[WorkerLayer] = []
         self._seen: tuple[tuple[int, ...], list[Tensor]] = (), []
         if self.method != "vmap":
@@ -225,6 +227,12 @@ class Learner:
                 total += float(self.loss(out, y_part).double().sum())
                 right += int((out.argmax(1) == y_part).sum()) if self.classifies else 0
         return total / len(x), right / len(x) if self.classifies else None
+
+    def mean_loss(self, theta: Tensor, x: Tensor, y: Tensor, buffers: Sequence[Tensor] | None = None) -> float:
+        """The mean loss on samples x (m, ...), y (m, ...), without dropout; up to 1,024 of them together."""
+        if len(x) > TOGETHER:
+            return self.evaluate(theta, x, y, buffers)[0]
+        return float(self.loss(self.outputs(theta, x, buffers), y).mean())
 
     @torch.no_grad()
     def outputs(self, theta: Tensor, x: Tensor, buffers: Sequence[Tensor] | None = None) -> Tensor:
@@ -376,11 +384,17 @@ class Learner:
 
     @torch.no_grad()
     def _load(self, theta: Tensor) -> None:
+        if theta is self._loaded[0] and theta._version == self._loaded[1]:
+            return
+        self._loaded = theta, theta._version
         for parameter, part in zip(self._parameters.values(), theta.split(self._sizes), strict=True):
             parameter.copy_(part.view(parameter.shape))
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
+        if self._short:  # the same in training
+            yield
+            return
         self._model.eval()
         try:
             yield

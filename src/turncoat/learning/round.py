@@ -125,10 +125,10 @@ class Federation:
 
     def prepare(self, state: State) -> Sent:
         """The vectors that the workers computed on their own data, clipped and with momentum."""
-        spec, n, h = self.spec, self.n, self.n - self.f
+        spec, h = self.spec, self.n - self.f
         attacked = self.attacked(state.round)
         identities = self._identities(state.round)
-        computing = n if self._own or identities is not None else h
+        computing = self._computing
         rows = self._matrix()
         buffers = tuple(buffer.clone() for buffer in state.buffers)
         losses = self._compute(state, rows[:computing], attacked, identities, buffers)
@@ -215,11 +215,24 @@ class Federation:
 
     def honest_batch(self, round: int) -> tuple[Tensor, Tensor]:
         """(h b, ...) and (h b,) the examples that the h honest workers draw in a round, in its first local step."""
-        identities = self._identities(round)
-        h = self.n - self.f
-        indices = self.batches.indices(round * self.spec.local_steps, h if identities is None else self.n)
-        x, y = self._examples(indices if identities is None else indices[identities[:h]])
-        return x.flatten(0, 1), y.flatten(0, 1)
+        identities, h = self._identities(round), self.n - self.f
+        x, y = (drawn if self.spec.local_steps == 1 else drawn[:, 0] for drawn in self.drawn(round))
+        if identities is not None:
+            x, y = x[identities[:h]], y[identities[:h]]
+        return x[:h].flatten(0, 1), y[:h].flatten(0, 1)
+
+    def drawn(self, round: int) -> tuple[Tensor, Tensor]:
+        """(workers, b, ...) and (workers, b) what those draw that compute; with local steps (workers, steps, ...)."""
+        first, steps = round * self.spec.local_steps, self.spec.local_steps
+        batches = [self.batches.indices(first + step, self._computing) for step in range(steps)]
+        indices = batches[0] if steps == 1 else torch.stack(batches, dim=1)
+        x = self.x.index_select(0, indices.reshape(-1)).view(*indices.shape, *self.x.shape[1:])
+        return x, self.y[indices]
+
+    @property
+    def _computing(self) -> int:
+        """How many workers compute vectors: the Byzantine ones, too, where somebody needs theirs."""
+        return self.n if self._own or (self.f and self.spec.byzantine == "random") else self.n - self.f
 
     @cached_property
     def sample(self) -> tuple[Tensor, Tensor]:
@@ -246,23 +259,17 @@ class Federation:
         self, state: State, rows: Tensor, attacked: bool, identities: Tensor | None, buffers: tuple[Tensor, ...]
     ) -> Tensor:
         """Fill rows with the workers' gradients, or with their pseudo-gradients after local steps; their losses."""
-        spec, workers = self.spec, len(rows)
-        first = state.round * spec.local_steps
-        batches = [self.batches.indices(first + step, workers) for step in range(spec.local_steps)]
-        indices = batches[0] if spec.local_steps == 1 else torch.stack(batches, dim=1)
-        x, y = self._examples(indices)
-        if attacked and self.attack.manipulates == "data" and workers == self.n:
+        spec = self.spec
+        x, y = self.drawn(state.round)
+        if attacked and self.attack.manipulates == "data" and len(rows) == self.n:
             traitors = slice(self.n - self.f, None) if identities is None else identities[self.n - self.f :]
+            x, y = x.clone(), y.clone()
             x[traitors], y[traitors] = self.attack.poison(x[traitors], y[traitors], self.classes)
         seed = derive(self.seeds.model, "round", state.round)
         if spec.local_steps == 1:
             return self.learner.gradients(state.parameters, x, y, rows, seed=seed, buffers=buffers)
         assert spec.local_lr is not None
         return self.learner.local_updates(state.parameters, x, y, spec.local_lr, rows, seed=seed, buffers=buffers)
-
-    def _examples(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.x.index_select(0, indices.reshape(-1)).view(*indices.shape, *self.x.shape[1:])
-        return x, self.y[indices]
 
     def _with_momentum(self, rows: Tensor, before: Tensor, computing: int) -> tuple[Tensor, Tensor]:
         """Rows with momentum, and the momenta to keep, which must survive the rows being overwritten."""

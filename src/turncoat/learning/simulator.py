@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +28,7 @@ from turncoat.learning.unrolled import Unrolled
 if TYPE_CHECKING:
     from turncoat.learning.round import Federation, Sent
 
+ROUNDS = 64  # whose batches are kept
 DRAWS = 4  # of a randomised rule's stream; losses are means over them
 HELD = 2**27  # numbers that positions along the last path may hold together
 
@@ -81,7 +83,6 @@ class Simulator:
         self._root = Place(tuple(World(_imagined(federation, i), state, {}, sent) for i in range(count)))
         self._path: list[tuple[Move, Place | None]] = []
         self._start = self._root
-        self._batches: dict[int, tuple[Tensor, Tensor]] = {}
         self._federation = federation
         self._kept = max(1, HELD // (3 * federation.n * federation.learner.d))
 
@@ -196,11 +197,11 @@ class Simulator:
         if measure == "error":
             assert federation.optimum is not None
             return float((state.parameters - federation.optimum).norm())
-        x, y = federation.sample if measure == "sample" else self._batch(round)
+        x, y = federation.sample if measure == "sample" else federation.honest_batch(round)
         if measure == "logits":
             out = federation.learner.outputs(state.parameters, x, buffers=state.buffers)
             return float(out.max() - out.min())
-        return federation.learner.evaluate(state.parameters, x, y, buffers=state.buffers)[0]
+        return federation.learner.mean_loss(state.parameters, x, y, buffers=state.buffers)
 
     def _measure(self, name: str) -> str:
         if name == "auto":
@@ -209,14 +210,6 @@ class Simulator:
             raise SpecError("the measure error needs a data set whose optimum is known, such as mean_estimation")
         return name
 
-    def _batch(self, round: int) -> tuple[Tensor, Tensor]:
-        """The honest workers' examples of a round."""
-        if round not in self._batches:
-            if len(self._batches) >= 64:
-                self._batches.pop(next(iter(self._batches)))
-            self._batches[round] = self._federation.honest_batch(round)
-        return self._batches[round]
-
 
 def _imagined(federation: Federation, draw: int) -> Federation:
     """A federation whose server draws what the adversary imagines."""
@@ -224,4 +217,5 @@ def _imagined(federation: Federation, draw: int) -> Federation:
     seed = derive(federation.seeds.adversary, "imagined server", draw)
     other.seeds = msgspec.structs.replace(federation.seeds, server=seed)
     other._spare = []
+    other.drawn = lru_cache(maxsize=ROUNDS)(federation.drawn)
     return other
