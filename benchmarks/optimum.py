@@ -382,7 +382,7 @@ def solve(rule: str, seed: int) -> dict[str, Any]:
             plan = search(problem, name, plan)
             loss = float(score(name, problem.loss(replay(federation, plan))))
             if loss > reached[name]:
-                reached[name], plans[name] = loss, plan.tolist()
+                reached[name], plans[name] = loss, [[float(f"{each:.6g}") for each in b] for b in plan.tolist()]
         seconds.append(perf_counter() - since)
         coarse = entry.get("values", {})
         apart = disagreement(found.values, reached, coarse)

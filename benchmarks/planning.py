@@ -213,7 +213,7 @@ def plane_table(cells: dict[str, Any], seeds: int) -> str:
             key, shares = f"plane | {name} | {attack}", []
             final, least = (median_of(cells, key, what, range(seeds)) for what in ("final", "min"))
             for seed in range(seeds):
-                known = best.get(f"{rule} | {seed}")
+                known = best.get(rule, {}).get(str(seed))
                 if known and f"{key} | {seed}" in cells:
                     shares.append(cells[f"{key} | {seed}"]["final"] / max(known["reached"]["final"], 1e-12))
             share = f" ({statistics.median(shares):.0%})" if shares else ""
@@ -222,7 +222,7 @@ def plane_table(cells: dict[str, Any], seeds: int) -> str:
     for what in ("final", "min"):
         row = [f"optimum, {what}"]
         for rule in PLANE_RULES.values():
-            found = [known["reached"][what] for seed in range(seeds) if (known := best.get(f"{rule} | {seed}"))]
+            found = [known["reached"][what] for seed in range(seeds) if (known := best.get(rule, {}).get(str(seed)))]
             row.append(f"{statistics.median(found):.3g}" if found else "")
         rows.append(row)
     return markdown(rows)
