@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -120,8 +121,6 @@ class Learner:
     """The number of trainable parameters."""
     method: str
     """What computes the gradients, one of METHODS."""
-    plain: nn.Module
-    """The model as it came, for whoever differentiates otherwise."""
 
     def __init__(self, model: nn.Module, loss: str = "cross_entropy", method: str | None = None) -> None:
         if loss not in LOSSES:
@@ -133,7 +132,7 @@ class Learner:
         self.method = _checked(model, method or default_method(model, self.device))
         self.loss = LOSSES[loss]
         self.classifies = loss == "cross_entropy"
-        self.plain = copy.deepcopy(model).eval()
+        self._given = model
         self._model = copy.deepcopy(model).train()
         self._parameters = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._sizes = [p.numel() for p in self._parameters.values()]
@@ -158,6 +157,11 @@ class Learner:
     def initial(self) -> Tensor:
         """(d,) the parameters that the model came with."""
         return self._initial.clone()
+
+    @cached_property
+    def plain(self) -> nn.Module:
+        """The model as it came, for whoever differentiates otherwise."""
+        return copy.deepcopy(self._given).eval()
 
     @property
     def buffers(self) -> list[Tensor]:

@@ -263,7 +263,6 @@ class Federation:
         x, y = self.drawn(state.round)
         if attacked and self.attack.manipulates == "data" and len(rows) == self.n:
             traitors = slice(self.n - self.f, None) if identities is None else identities[self.n - self.f :]
-            x, y = x.clone(), y.clone()
             x[traitors], y[traitors] = self.attack.poison(x[traitors], y[traitors], self.classes)
         seed = derive(self.seeds.model, "round", state.round)
         if spec.local_steps == 1:

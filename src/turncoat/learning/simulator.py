@@ -217,5 +217,6 @@ def _imagined(federation: Federation, draw: int) -> Federation:
     seed = derive(federation.seeds.adversary, "imagined server", draw)
     other.seeds = msgspec.structs.replace(federation.seeds, server=seed)
     other._spare = []
-    other.drawn = lru_cache(maxsize=ROUNDS)(federation.drawn)
+    if federation.attack.manipulates != "data":  # which is written into what was drawn
+        other.drawn = lru_cache(maxsize=ROUNDS)(federation.drawn)
     return other

@@ -49,6 +49,11 @@ class Planner(Attack):
     draws = True
     attacks: ClassVar[Any] = None
 
+    def __post_init__(self) -> None:
+        if self.attacks is not None:
+            object.__setattr__(self, "attacks", tuple(self.attacks))  # hashable, as frozen objects should be
+        _ = self.goal  # which refuses what it does not know
+
     @property
     def needs_own(self) -> bool:
         return any(one.needs_own for one in self.classical())

@@ -55,13 +55,11 @@ class Beam(Planner):
     include_initial: bool = False
 
     def __post_init__(self) -> None:
-        if self.attacks is not None:
-            object.__setattr__(self, "attacks", tuple(self.attacks))  # hashable, as frozen objects should be
+        super().__post_init__()
         if self.attacks is not None and not self.attacks:
             raise SpecError("a beam search needs at least one attack")
         if self.l < 1 or (self.width is not None and self.width < 1):
             raise SpecError(f"l and width are numbers from 1, got l = {self.l!r} and width = {self.width!r}")
-        _ = self.goal
 
     @property
     def goal(self) -> Objective:

@@ -70,15 +70,13 @@ class LookAhead(Planner):
     measure: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.attacks is not None:
-            object.__setattr__(self, "attacks", tuple(self.attacks))  # hashable, as frozen objects should be
+        super().__post_init__()
         for key, known in (("planner", PLANNERS), ("over", SPACES)):
             if getattr(self, key) not in known:
                 raise SpecError(f"{key} is one of {', '.join(known)}, got {getattr(self, key)!r}")
         for key in ("l", "budget"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise SpecError(f"{key} counts rounds, from 1, got {getattr(self, key)!r}")
-        _ = self.goal
 
     @property
     def needs_own(self) -> bool:

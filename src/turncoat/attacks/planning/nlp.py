@@ -42,12 +42,10 @@ class NLP(Planner):
     measure: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.attacks is not None:
-            object.__setattr__(self, "attacks", tuple(self.attacks))  # hashable, as frozen objects should be
+        super().__post_init__()
         if self.budget < 1:
             raise SpecError(f"budget counts simulated rounds, from 1, got {self.budget!r}")
         check_solver(self.solver)
-        _ = self.goal
 
     @property
     def goal(self) -> Objective:

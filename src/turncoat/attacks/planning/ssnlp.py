@@ -47,6 +47,7 @@ class SSNLP(Planner):
     attacks = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.l < 1:
             raise SpecError(f"l is a number of rounds from 1, got {self.l!r}")
         if self.budget is not None and self.budget < 1:
@@ -54,7 +55,6 @@ class SSNLP(Planner):
         if self.reach is not None and not self.reach > 0:
             raise SpecError(f"reach bounds lambda and is above 0, got {self.reach!r}")
         check_solver(self.solver)
-        _ = self.goal
 
     @property
     def goal(self) -> Objective:
