@@ -1,4 +1,4 @@
-"""The command line: it parses, calls the library and prints."""
+"""`turncoat demo` and `turncoat run`: train under attack."""
 
 from __future__ import annotations
 
@@ -9,74 +9,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
-import typer
 from typer import Argument, Option
 
-from turncoat import __version__, registry
-from turncoat.errors import SpecError, TurncoatError
+from turncoat.cli.base import Folder, Interrupted, Json, Quiet, app
+from turncoat.errors import SpecError
 
 if TYPE_CHECKING:
     from turncoat.results.result import Result
     from turncoat.spec import Spec
-
-KINDS = {"rules": "rule", "attacks": "attack", "datasets": "dataset", "splits": "split", "models": "model"}
-TRAITS = {
-    "rules": ("needs", "draws"),
-    "attacks": ("knowledge", "collusion", "manipulates"),
-    "datasets": ("shape", "classes", "model"),
-    "splits": (),
-    "models": (),
-}
-
-
-class Interrupted(Exception):  # noqa: N818
-    """Ctrl-C during runs, with what is finished and how to go on."""
-
-
-app = typer.Typer(
-    name="turncoat",
-    help="What can f traitors among n workers do to this training run, and which defence stops them?",
-    epilog="Start with: turncoat demo",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-
-Json = Annotated[bool, Option("--json", help="Print JSON for machines instead of tables.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
-Folder = Annotated[Path, Option("--output", "-o", help="Folder of the result files, one a run.")]
-
-
-def main() -> None:
-    """Entry point: a mistake in the input is one line and exit code 2, an interruption exit code 130."""
-    try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except TurncoatError as error:
-        _fail(str(error), 2)
-    except (KeyboardInterrupt, Interrupted) as error:
-        _fail(str(error) or "interrupted", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # click's usage errors have it
-            raise
-        message: str = error.format_message()  # type: ignore[attr-defined]
-        if not message:  # the help was shown, for want of arguments
-            sys.exit(2)
-        _fail(f"{message} Try turncoat --help.", 2)
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"turncoat: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
-
-
-@app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        print(__version__)
 
 
 @app.command()
@@ -142,51 +82,6 @@ def run(
         _print_table(results)
     if page:
         _write_page(results, page, str(spec or results[0].spec.task), to=sys.stderr if json else sys.stdout)
-
-
-@app.command("list")
-def list_(
-    kind: Annotated[str, Argument(help="rules, attacks, datasets, splits or models.")],
-    json: Json = False,
-) -> None:
-    """What there is: names, parameters with their defaults, sources, and one line each."""
-    if kind not in KINDS:
-        raise SpecError(f"unknown kind {kind!r}: {registry.suggest(kind, KINDS)}")
-    entries = registry.entries(KINDS[kind])
-    if json:
-        import msgspec
-
-        plain = [
-            {"name": e.name, "parameters": e.parameters, "source": e.source, "summary": e.summary, **e.traits}
-            for e in entries.values()
-        ]
-        print(msgspec.json.encode(plain).decode())
-        return
-    _print_entries(kind, sorted(entries.values(), key=lambda entry: entry.name))
-
-
-def _print_entries(kind: str, entries: Sequence[registry.Entry]) -> None:
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
-
-    from turncoat.spelling import spell
-
-    console = Console(highlight=False)
-    for entry in entries:
-        parameters = ", ".join(f"{key}={spell(value)}" for key, value in entry.parameters.items())
-        call = f"({parameters})" if parameters else ""
-        console.print(Text.assemble((entry.name, "bold"), call, (f"  {entry.source}", "dim")))
-        console.print(Padding(Text(entry.summary), (0, 0, 0, 4)))
-        traits = [f"{trait}: {_plain(entry.traits[trait])}" for trait in TRAITS[kind] if trait in entry.traits]
-        if traits:
-            console.print(Padding(Text("   ".join(traits), "italic"), (0, 0, 0, 4)))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
