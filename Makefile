@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	$(BIN)/turncoat demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not peer and not package"
+	$(BIN)/python -m pytest -m "not slow and not peer and not cluster and not browser and not package"
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import settings
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 # A busy machine is no failure; and what CI tries is the same each time, so that it tells of the change alone.
 settings.register_profile("turncoat", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -38,7 +38,7 @@ def leave(namespace: dict) -> None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), CodeBlockParser(language="console", evaluator=run_console)],
+    parsers=[PythonCodeBlockParser(), SkipParser(), CodeBlockParser(language="console", evaluator=run_console)],
     patterns=["README.md", "docs/*.md"],
     setup=enter,
     teardown=leave,

@@ -34,7 +34,8 @@ class Run:
         from byzfl.fed_framework import models
         from byzfl.utils.misc import set_random_seed
 
-        torch.set_num_threads(job["threads"])
+        if job["threads"] is not None:
+            torch.set_num_threads(job["threads"])
         set_random_seed(job["seed"])
         models.benchmarked = lambda: model(job["layers"])
         with np.load(job["data"]) as data:

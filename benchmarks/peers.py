@@ -15,6 +15,7 @@ PACKAGES = {
     "byzfl": ["byzfl==0.0.11 --no-deps", "numpy scipy matplotlib seaborn"],  # its torchvision has no CPU wheel
     "byzpy": ["byzpy==0.1.4 --no-deps", "numpy cloudpickle"],  # likewise, and it asks for torch < 2.6
     "flwr": ["flwr==1.41.0"],
+    "mlflow": ["mlflow-skinny==3.17.2", "-e ."],
 }
 """What pip is given after torch, command by command."""
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import vl_convert
+
 from turncoat.presets import NOT_OFFERED, PRESETS
-from turncoat.report.charts import curves
-from turncoat.report.compare import Comparison, attack_text, compare
+from turncoat.report.export import VEGA_LITE, sheets
+from turncoat.report.sections import Report
 from turncoat.results import read_all
+from turncoat.results.settings import attack_text
+from turncoat.results.statistics import Comparison
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,11 +56,12 @@ def main() -> None:
             insert(ROOT / "docs" / "conventions.md", mark, text)
         return
     folder, page, mark = (*sys.argv[1:], "README.md", "demo table")[:3] if len(sys.argv) < 4 else sys.argv[1:4]
-    (comparison,) = compare(read_all(folder))
+    report = Report(read_all(folder))
+    (comparison,) = report.comparisons
     insert(ROOT / page, mark, table(comparison))
     if mark == "demo table":
-        chart = curves(comparison).configure(background="white")
-        chart.save(ROOT / "docs" / "images" / "demo.png", ppi=110)
+        svg = vl_convert.vegalite_to_svg(sheets(report)["setting0-curves"], vl_version=VEGA_LITE)
+        (ROOT / "docs" / "images" / "demo.png").write_bytes(vl_convert.svg_to_png(svg, scale=1.5))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         attack,
         strongest,
     )
+    from turncoat.campaign.run import Finished, plan, run
     from turncoat.data.sources import Dataset
     from turncoat.data.splits import Partition, Split
     from turncoat.errors import (
@@ -62,8 +63,11 @@ if TYPE_CHECKING:
         ToleranceError,
         TurncoatError,
     )
+    from turncoat.learning.trackers import Tracker
     from turncoat.learning.training import Training, train
     from turncoat.linalg.allocator import tune_allocator
+    from turncoat.report.folders import report as report
+    from turncoat.results.reading import results as results
     from turncoat.results.result import Planned, Record, Result
     from turncoat.rules import (
         AKSEL,
@@ -109,10 +113,12 @@ _HOMES = {
     "FangTrimmedMean Gaussian LabelFlip LookAhead Mimic MinMax MinSum "
     "ModelReplacement NonFinite Nothing OneCoordinate OneSided Plan PoolAttack "
     "RandomIPM Replay SignFlip Strongest Tailored View attack strongest",
+    "turncoat.campaign.run": "Finished plan run",
     "turncoat.data.sources": "Dataset",
     "turncoat.data.splits": "Partition Split",
     "turncoat.errors": "BudgetError DataUnavailableError HiddenError InputError ResultError SpecError "
     "ToleranceError TurncoatError",
+    "turncoat.learning.trackers": "Tracker",
     "turncoat.learning.training": "Training train",
     "turncoat.linalg.allocator": "tune_allocator",
     "turncoat.results.result": "Planned Record Result",
@@ -122,25 +128,26 @@ _HOMES = {
     "SimilarityFilter TrimmedMean Zeno rule",
     "turncoat.spec": "Seeds Spec",
 }
+_ROOMS = ("report", "results", "testing")
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "AKSEL", "ALIE", "ARC", "CAF", "CGE", "IPM", "MDA", "NLP", "NNM", "ROP", "SMEA", "SSNLP", "STAB", "AGRTailored",
     "Aggregation", "Attack", "Backdoor", "BadNets", "Beam", "Bucketing", "BudgetError", "Bulyan", "CenteredClipping",
-    "Clipping", "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Gaussian",
+    "Clipping", "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Finished", "Gaussian",
     "GeometricMedian", "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization", "LookAhead", "MeaMed",
     "Mean", "Median", "Medoid", "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA", "ModelReplacement",
     "MultiKrum", "NonFinite", "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "Plan", "Planned",
     "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip",
     "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored",
-    "ToleranceError", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack", "rule", "strongest",
-    "train", "tune_allocator",
+    "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack",
+    "plan", "report", "results", "rule", "run", "strongest", "train", "tune_allocator",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name == "testing":
-        return import_module("turncoat.testing")
+    if name in _ROOMS:
+        return import_module(f"turncoat.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'turncoat' has no attribute {name!r}")
     thing = getattr(import_module(_HOME[name]), name)
@@ -149,4 +156,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "testing"})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -249,6 +249,7 @@ def load_own(target: str) -> Any:
         if module is None:
             module = importlib.util.module_from_spec(spec)
             sys.modules[module_name] = module
+            _open(path.resolve().parent)
             try:
                 spec.loader.exec_module(module)
             except Exception as error:
@@ -263,6 +264,22 @@ def load_own(target: str) -> Any:
         names = [name for name in vars(module) if not name.startswith("_")]
         raise SpecError(f"{target}: {where} has no {attribute!r}: {suggest(attribute, names)}")
     return getattr(module, attribute)
+
+
+def _open(folder: Path) -> None:
+    """Let a file of the user's own import those beside it, and not those of the same names beside another."""
+    others = [other for other in _opened if other != folder]
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").parent in others and not name.startswith("turncoat_own_"):
+            del sys.modules[name]
+    if folder in _opened:
+        sys.path.remove(str(folder))
+        _opened.remove(folder)
+    sys.path.append(str(folder))
+    _opened.append(folder)
+
+
+_opened: list[Path] = []
 
 
 def files(kind: str, call: Call) -> list[Path]:

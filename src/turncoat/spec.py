@@ -9,8 +9,8 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
+from functools import cache, lru_cache
+from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -22,7 +22,10 @@ from turncoat.registry import Entry
 from turncoat.spelling import LONGEST, Call, Value, parse, parse_chain
 
 EVALUATIONS = 20  # about how many there are in a run that does not say how often
-SEEDS = 2**63  # all that torch's generators tell apart
+SEEDS = 2**63  # all that torch's generators tell apart; its other integers, too, have 64 bits
+SPELLED = ("task", "rule", "attack", "split", "schedule", "knowledge", "seed")  # what has several spellings
+SHOWN = Repr()
+SHOWN.maxstring = SHOWN.maxother = 100
 SCHEDULES = {  # the learning rate's factor over the rounds; see `schedule`
     name: Entry("schedule", name, __name__, "", dict.fromkeys(parameters), {}, "", "", {})
     for name, parameters in {
@@ -134,16 +137,23 @@ def from_mapping(given: Mapping[str, Any]) -> Spec:
     Raises `SpecError` for an unknown key (naming the nearest ones), a missing key or a wrong type.
     """
     _check_keys(given, Spec, "a run")
-    given = dict(given)
     if isinstance(given.get("seed"), Mapping):
         _check_keys(given["seed"], Seeds, "seed")
-    hints = _hints()
-    for key, value in given.items():
-        try:
-            msgspec.convert(value, hints[key])
-        except msgspec.ValidationError:
-            raise SpecError(f"{key} takes {_describe(hints[key])}, got {value!r}") from None
-    return msgspec.convert(given, Spec)
+    try:
+        return msgspec.convert(dict(given), Spec)
+    except msgspec.ValidationError:
+        for key, value in given.items():
+            _typed(key, value)
+        raise
+
+
+def _typed(key: str, value: Any) -> Any:
+    """A field's value, 1 as 1.0 where that is a number; raises `SpecError` for a wrong type."""
+    hint = _hints()[key]
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        raise SpecError(f"{key} takes {_describe(hint)}, got {shown(value)}") from None
 
 
 @cache
@@ -151,13 +161,34 @@ def _hints() -> dict[str, Any]:
     return get_type_hints(Spec)
 
 
+def shown(value: Any) -> str:
+    """A value in an error: whatever it is, one short line."""
+    try:
+        return SHOWN.repr(value)
+    except ValueError:
+        return "an integer of too many digits"
+
+
+def check_names(given: Mapping[str, Any], known: frozenset[str], what: str) -> None:
+    """Raise `SpecError` for the first key that is unknown, naming the nearest ones."""
+    if not known.issuperset(given):
+        unknown = next(key for key in given if key not in known)
+        raise SpecError(f"{what} has no {shown(unknown)}: {registry.suggest(str(unknown)[:100], known)}")
+
+
 def _check_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], what: str) -> None:
-    for key in given:
-        if key not in struct.__struct_fields__:
-            raise SpecError(f"{what} has no {key!r}: {registry.suggest(str(key), struct.__struct_fields__)}")
-    for field in msgspec.structs.fields(struct):
-        if field.required and field.name not in given:
-            raise SpecError(f"{what} must say its {field.name}")
+    known, required = _keys(struct)
+    check_names(given, known, what)
+    for key in required:
+        if key not in given:
+            raise SpecError(f"{what} must say its {key}")
+
+
+@cache
+def _keys(struct: type[msgspec.Struct]) -> tuple[frozenset[str], list[str]]:
+    """All fields, and those without a default."""
+    fields = msgspec.structs.fields(struct)
+    return frozenset(field.name for field in fields), [field.name for field in fields if field.required]
 
 
 def _describe(hint: Any) -> str:
@@ -181,15 +212,42 @@ def resolve(spec: Spec) -> Spec:
     check(spec)
     return msgspec.structs.replace(
         spec,
-        task=_spell_task(spec.task),
-        f_actual=spec.f if spec.f_actual is None else spec.f_actual,
-        rule=" >> ".join(_spell("rule", call) for call in parse_chain(spec.rule)),
-        attack=_spell("attack", parse(spec.attack)),
-        split=_spell("split", parse(spec.split)),
-        schedule=_spell_bound(*_schedule(spec.schedule)),
-        local_lr=spec.lr if spec.local_lr is None else spec.local_lr,
-        evaluate_every=spec.evaluate_every or max(1, round(spec.rounds / EVALUATIONS)),
-        seed=spec.seed if isinstance(spec.seed, Seeds) else Seeds.derive(spec.seed),
+        **{key: _spelled(key, getattr(spec, key)) for key in SPELLED},
+        **{key: filled(spec, key) for key in ("f_actual", "local_lr", "evaluate_every")},
+    )
+
+
+def filled(spec: Spec, key: str) -> Any:
+    """A field's value, or what its None stands for."""
+    value = getattr(spec, key)
+    if value is not None:
+        return value
+    match key:
+        case "f_actual":
+            return spec.f
+        case "local_lr":
+            return spec.lr
+        case "evaluate_every":
+            return max(1, round(spec.rounds / EVALUATIONS))
+    return None
+
+
+def control(spec: Spec) -> Spec:
+    """The run that tells whether a resolved run's setting can be learnt at all: plain mean without attack.
+
+    What is idle without an attack is set to one value, so that one control serves all attacks of a setting and seed:
+    knowledge, attack_start, attack_stop, byzantine, and f_actual, which becomes f. Where share = "honest" it becomes 0,
+    as nobody attacks and all n workers share the data.
+    """
+    return msgspec.structs.replace(
+        spec,
+        rule="mean",
+        attack="none",
+        f_actual=spec.f if spec.share == "all" else 0,
+        byzantine="last",
+        attack_start=0,
+        attack_stop=None,
+        knowledge="omniscient",
     )
 
 
@@ -198,7 +256,7 @@ def check(spec: Spec) -> None:
     n, f, most = spec.n, spec.f, (spec.n - 1) // 2
     for key, least in {"n": 1, "f": 0, "f_actual": 0, "rounds": 0, "batch": 1, "local_steps": 1}.items():
         _at_least(spec, key, least)
-    for key, least in {"attack_start": 0, "evaluate_every": 1, "threads": 1}.items():
+    for key, least in {"attack_start": 0, "attack_stop": 1, "evaluate_every": 1, "threads": 1}.items():
         _at_least(spec, key, least)
     if f > most:
         raise SpecError(f"f = {f} of n = {n} is no minority: f must be below n/2, here at most {most}")
@@ -221,27 +279,36 @@ def check(spec: Spec) -> None:
     if spec.local_steps > 1 and spec.local_lr is None:
         raise SpecError(f"local_steps = {spec.local_steps} needs local_lr: lr is then the server's, often 1")
     seen(spec)
-    for seed in msgspec.structs.astuple(spec.seed) if isinstance(spec.seed, Seeds) else (spec.seed,):
-        if not 0 <= seed < SEEDS:
-            raise SpecError(f"seed {seed} must be at least 0 and below 2**63")
+    _check_seed(spec.seed)
+
+
+def _check_seed(seed: int | Seeds) -> None:
+    for number in msgspec.structs.astuple(seed) if isinstance(seed, Seeds) else (seed,):
+        if not 0 <= number < SEEDS:
+            raise SpecError(f"seed {shown(number)} must be at least 0 and below 2**63")
 
 
 def seen(spec: Spec) -> int | None:
     """How many honest workers' vectors the adversary sees; None for all of them."""
-    call = parse(spec.knowledge)
+    return _seen(spec.knowledge)
+
+
+@lru_cache(2**14)
+def _seen(knowledge: str) -> int | None:
+    call = parse(knowledge)
     levels = {"omniscient": None, "own": 0}
     if call.name in levels and not (call.args or call.kwargs):
         return levels[call.name]
     match call.args:
         case (int(k),) if call.name == "partial" and k > 0 and not call.kwargs:
             return k
-    raise SpecError(f"knowledge is omniscient, partial(k) with k honest vectors seen, or own, got {spec.knowledge!r}")
+    raise SpecError(f"knowledge is omniscient, partial(k) with k honest vectors seen, or own, got {knowledge!r}")
 
 
 def _at_least(spec: Spec, key: str, least: int) -> None:
     value = getattr(spec, key)
-    if value is not None and value < least:
-        raise SpecError(f"{key} = {value} must be at least {least}")
+    if value is not None and not least <= value < SEEDS:
+        raise SpecError(f"{key} = {shown(value)} must be at least {least}{' and below 2**63' * (value >= SEEDS)}")
 
 
 def task_parts(task: str) -> tuple[Call, Call]:
@@ -272,9 +339,32 @@ def _is_dataset(text: str) -> bool:
     return registry.is_own(name) or name in registry.entries("dataset")
 
 
-def _spell_task(task: str) -> str:
-    dataset, model = task_parts(task)
-    return f"{_spell('dataset', dataset)}/{_spell('model', model)}"
+def spell_field(key: str, value: Any) -> Any:
+    """One field's value as a resolved spec has it, as far as no other field decides it.
+
+    Raises `SpecError` for a wrong type, and for a name, an argument or a seed that cannot be.
+    """
+    value = _typed(key, value)
+    return _spelled(key, value) if key in SPELLED else value
+
+
+@lru_cache(2**14)  # the runs of a campaign share most of their names
+def _spelled(key: str, value: Any) -> Any:
+    match key:
+        case "task":
+            dataset, model = task_parts(value)
+            return f"{_spell('dataset', dataset)}/{_spell('model', model)}"
+        case "rule":
+            return " >> ".join(_spell("rule", call) for call in parse_chain(value))
+        case "schedule":
+            return _spell_bound(*_schedule(value))
+        case "knowledge":
+            _seen(value)
+            return str(parse(value))
+        case "seed":
+            _check_seed(value)
+            return value if isinstance(value, Seeds) else Seeds.derive(value)
+    return _spell(key, parse(value))
 
 
 def _spell(kind: str, call: Call) -> str:
@@ -303,6 +393,7 @@ def _plain(value: Value) -> Value:
     return int(value) if whole else value  # type: ignore[arg-type]
 
 
+@lru_cache(2**14)
 def _schedule(text: str) -> tuple[Entry, dict[str, Value]]:
     """A schedule and its arguments, all of which it needs."""
     call = parse(text)
@@ -338,37 +429,4 @@ def schedule(spec: Spec) -> Callable[[int], float]:
 
 def canonical(spec: Spec) -> bytes:
     """The resolved spec as JSON with sorted keys: the same bytes for every spelling of the same run."""
-    return _encode(resolve(spec))
-
-
-def _encode(resolved: Spec) -> bytes:
-    return msgspec.json.encode(resolved, order="sorted")
-
-
-def key(spec: Spec) -> str:
-    """A run's name among runs: sha256 of its canonical form and of the files of the user's own parts, in hex."""
-    spec = resolve(spec)
-    digest = hashlib.sha256(_encode(spec))
-    attack = parse(spec.attack)
-    for call in (*task_parts(spec.task), *parse_chain(spec.rule), attack, parse(spec.split)):
-        if registry.is_own(call.name):
-            digest.update(_own_content(call.name))
-    for path in registry.files("attack", attack):
-        digest.update(_content(attack.name, path))
-    return digest.hexdigest()
-
-
-def _own_content(target: str) -> bytes:
-    """The hash of the file behind the user's own part; nothing where it has none."""
-    try:
-        path = registry.own_file(target)
-    except (ImportError, ValueError) as error:
-        raise SpecError(f"{target}: {error}") from None
-    return b"" if path is None else _content(target, path)
-
-
-def _content(target: str, path: Path) -> bytes:
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError as error:
-        raise SpecError(f"{target}: cannot read its file: {error.strerror or error}") from None
+    return msgspec.json.encode(resolve(spec), order="sorted")

@@ -175,7 +175,7 @@ def test_the_best_reply_of_the_last_round_is_exact(seed, x, y, rule):
     problem = Problem(samples(1, seed), F, RULES[rule])
     theta = torch.tensor([[x, y]], dtype=torch.float64)
     furthest = {"median": median_furthest, "krum": krum_furthest}[rule](theta, honest(theta, problem.samples[0]))
-    reply = Adversary(problem, ("final",), 16).reply(0, theta, None)
+    reply = Adversary(problem, ("final",), 32).reply(0, theta, None)
     assert float(reply.values) == pytest.approx(float(furthest), rel=0.01)
     sent = reply.after - (theta - LR * problem.outputs(problem.honest(0, theta), reply.b))
     assert sent.abs().max() < 1e-12

@@ -466,13 +466,13 @@ def test_a_replay_conforms_like_any_attack(tmp_path):
 
 
 def test_the_content_of_a_plan_is_part_of_a_runs_key(tmp_path):
-    from turncoat.spec import key
+    from turncoat.campaign.keys import keys_of
 
     path = tmp_path / "plan"
     spec = Spec(n=5, f=1, attack=f"replay('{path}')")
     keys = set()
     for epsilon in (1.0, 2.0):
         Plan((Use(IPM(epsilon=epsilon)),)).save(path)
-        keys.add(key(spec))
+        keys.add(keys_of([spec])[0].digest)
     assert len(keys) == 2
     assert replace(plan := Plan.load(path), done=0) == plan

@@ -59,7 +59,7 @@ def test_a_run_prints_a_table_and_leaves_a_file(tmp_path):
     found = turncoat(*RUN, "--rule", "median", "--rule", "mean", "--attack", "ipm(epsilon=10)", "-o", tmp_path)
     assert found.returncode == 0, found.stderr
     assert "median" in found.stdout
-    assert found.stderr == ""  # progress never goes into a pipe
+    assert found.stderr.splitlines()[-1].endswith("; 2 of 2 runs done")  # lines, as this is no terminal
     assert len(list(tmp_path.glob("*.json"))) == 2
 
 
@@ -176,7 +176,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "of 4 runs are finished in out; the same command continues" in stderr
-    assert stderr.count("\n") == 1
+    assert "is saved after" in stderr
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.json")}
     assert 1 <= len(finished) < 4
     again = turncoat("run", "grid.toml", "-o", "out", cwd=tmp_path)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import turncoat as tc
-from turncoat.report.compare import compare
+from turncoat.results.statistics import compare
 
 
 def test_the_demo(tmp_path):

@@ -39,10 +39,11 @@ def test_arguments_beside_a_preset_win_and_unknown_ones_are_refused():
 
 def test_a_run_records_what_a_preset_stands_for():
     specs = [tc.Spec(n=10, f=2, rule=rule) for rule in ("krum(preset=byzfl)", 'krum(neighbours="n-f-1")')]
-    from turncoat.spec import key, resolve
+    from turncoat.campaign.keys import keys_of
+    from turncoat.spec import resolve
 
     assert resolve(specs[0]) == resolve(specs[1])
-    assert key(specs[0]) == key(specs[1])
+    assert keys_of(specs)[0].digest == keys_of(specs)[1].digest
     assert parse(resolve(specs[0]).rule).kwargs == {"neighbours": "n-f-1"}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from turncoat import registry
 from turncoat.data import downloads
 from turncoat.data.formats import BATCH_FOLDER, BATCHES, IDX_FILES, Raw
-from turncoat.data.sources import FashionMnist
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,9 @@ def bare_machine(monkeypatch, tmp_path_factory):
     """No data folder, an empty cache, no Debian package, no network."""
     monkeypatch.delenv("TURNCOAT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(FashionMnist, "package", ("dataset-fashion-mnist", "/nowhere"))
+    monkeypatch.setitem(
+        registry.find("dataset", "fashion_mnist").traits, "package", ("dataset-fashion-mnist", "/nowhere")
+    )
     nowhere = {
         name: {f"file:///nowhere/{url.rpartition('/')[2]}": sha for url, sha in files.items()}
         for name, files in downloads.HOMES.items()

@@ -9,6 +9,7 @@ import torch
 from turncoat import registry
 from turncoat.data import downloads
 from turncoat.data.sources import Cifar10, Dataset, Digits, FashionMnist, MeanEstimation, Mnist, Source, load
+from turncoat.data.stored import files_checksum
 from turncoat.errors import DataUnavailableError, InputError, SpecError
 
 DATA = os.environ.get("TURNCOAT_DATA")
@@ -95,7 +96,11 @@ def test_places_are_looked_into_in_order(tmp_path, write, grey, monkeypatch):
         "the folder given": tmp_path / "given" / "fashion_mnist",
     }
     (tmp_path / "given").mkdir()
-    monkeypatch.setattr(FashionMnist, "package", ("dataset-fashion-mnist", str(tmp_path / "package")))
+    monkeypatch.setitem(
+        registry.find("dataset", "fashion_mnist").traits,
+        "package",
+        ("dataset-fashion-mnist", str(tmp_path / "package")),
+    )
     monkeypatch.setenv("TURNCOAT_DATA", os.pathsep.join(["", str(tmp_path / "first"), str(tmp_path / "second")]))
     for i, (place, folder) in enumerate(places.items()):
         write["idx.gz"](folder, grey._replace(y_train=(grey.y_train + i) % 10), "fashion_mnist")
@@ -283,3 +288,17 @@ def test_real_data_sets(name):
     assert (real.x_train.std(dim=(0, 2, 3)) - 1).abs().max() < 0.02
     if source.opening:
         assert "".join(map(str, real.y_test[:8].tolist())) == source.opening
+
+
+def test_a_checksum_of_files_follows_them_and_needs_no_reading(tmp_path, write, grey, monkeypatch):
+    with pytest.raises(DataUnavailableError, match="MNIST is not here"):
+        files_checksum("mnist")
+    monkeypatch.setenv("TURNCOAT_DATA", str(tmp_path))
+    write["idx"](tmp_path / "mnist", grey, "mnist")
+    first = files_checksum("mnist")
+    assert len(first) == 64
+    assert files_checksum("mnist") == first
+    write["idx"](tmp_path / "mnist", grey._replace(y_train=grey.y_train[::-1].copy()), "mnist")
+    assert files_checksum("mnist") != first
+    assert len(files_checksum("digits")) == 64
+    assert files_checksum("mean_estimation") == ""

@@ -6,9 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from turncoat.report.compare import compare, seed_text
 from turncoat.report.tables import accuracy_table
-from turncoat.spec import Seeds
+from turncoat.results.statistics import compare
 
 
 def printed(results, width=100):
@@ -91,11 +90,6 @@ def test_what_a_rule_was_spared_is_said(run):
     (comparison,) = compare(results)
     assert comparison.missing("krum") == ["ipm"]
     assert comparison.missing("mean") == []
-
-
-def test_small_seeds_are_recognised(run):
-    assert seed_text(run(seed=7)) == "7"
-    assert seed_text(run(seed=Seeds(data=5, model=1, server=1, adversary=1))) == "5"
 
 
 def test_the_table_marks_the_worst(run):

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turncoat.errors import ResultError
-from turncoat.report.charts import COLOURS, curves, heat_map, panel, styles
-from turncoat.report.compare import compare
+from turncoat.report.drawing import rows
+from turncoat.report.export import VEGA_LITE, standalone
 from turncoat.report.page import write_page
+from turncoat.report.sections import Report
 
 HOSTILE = '</script><img src=x onerror="alert(1)">\'\\\n{{7*7}}${alert(1)}\u2028'
 
@@ -46,8 +47,8 @@ class Page(HTMLParser):
             self.text += data
 
     @property
-    def charts(self):
-        return json.loads(next(text for attrs, text in self.scripts if attrs.get("id") == "charts"))
+    def payload(self):
+        return json.loads(next(text for attrs, text in self.scripts if attrs.get("id") == "report"))
 
     @property
     def program(self):
@@ -77,12 +78,24 @@ def test_the_page_says_what_happened(page, grid):
     made = page(grid)
     assert "18 runs · 3 rules · 2 attacks · 2 seeds · computed 2026-01-02" in made.text
     assert (
-        "nnm >> krum ends at 75.0 % test accuracy under alie(z=8), the worst of 2 attacks on it; "
-        "mean ends at 20.0 % under alie(z=8)." in made.text
+        "nnm >> krum ends at 75.0 ± 0.0 % test accuracy under alie(z=8), the worst of 2 attacks on it, 2 seeds; "
+        "mean ends at 20.0 ± 0.0 % under alie(z=8)." in made.text
     )
-    assert set(made.charts) == {"setting0-heat", *(f"setting0-panel{i}" for i in range(3))}
-    drawn = {attrs["id"] for _, attrs in made.tags if attrs.get("class") == "chart"}
-    assert drawn == set(made.charts)
+    places = {"setting0-heat", *(f"setting0-curves{i}" for i in range(3))}
+    assert set(made.payload["charts"]) == places
+    assert {attrs["data-chart"] for _, attrs in made.tags if "data-chart" in attrs} == places
+    assert {attrs["id"] for _, attrs in made.tags if attrs.get("class") == "chart" and "id" in attrs} == places - {
+        "setting0-heat"  # a table
+    }
+
+
+def test_a_cell_holds_its_runs_and_its_seeds(page, run):
+    ends = {0: 0.2, 1: 0.4, 2: 0.6}
+    made = page([run(attack="alie", values=[0.1, end], seed=seed) for seed, end in ends.items()] + [run()])
+    cells = [attrs["data-runs"] for _, attrs in made.tags if "data-runs" in attrs]
+    assert sorted(cells) == ["0,1,2", "3"]
+    assert re.search(r"mean\s+40.0± 20.0\s+alie\s+90.0\s+50.0\s+3", made.text)
+    assert [made.payload["runs"][i]["seed"] for i in range(3)] == ["0", "1", "2"]
 
 
 def test_the_page_loads_nothing(page, grid):
@@ -93,7 +106,7 @@ def test_the_page_loads_nothing(page, grid):
         assert tag not in ("iframe", "object", "embed", "base")
     style = re.search("<style>(.*?)</style>", made.whole, re.DOTALL)
     assert style
-    whole = made.text + style[1] + json.dumps(made.charts)
+    whole = made.text + style[1] + json.dumps(made.payload)
     assert "http://" not in whole
     assert "https://" not in whole
     assert "url(" not in whole
@@ -105,13 +118,22 @@ def test_only_the_pages_own_program_may_run(page, grid):
     policy = next(attrs["content"] for _, attrs in made.tags if attrs.get("http-equiv") == "Content-Security-Policy")
     integrity = base64.b64encode(hashlib.sha256(made.program.encode()).digest()).decode()
     assert policy.startswith("default-src 'none'; ")
-    assert f"script-src 'sha256-{integrity}' 'unsafe-eval';" in policy
+    assert f"script-src 'sha256-{integrity}';" in policy
     assert len(made.scripts) == 2
 
 
 def test_a_page_is_small(tmp_path, run):
-    results = [run(f"rule{i}", f"attack{j}", [0.01 * k for k in range(21)]) for i in range(6) for j in range(10)]
-    assert write_page(results, tmp_path / "page.html").stat().st_size < 1_500_000
+    values = [0.123456789 * k / 60 for k in range(61)]
+    results = [run(f"rule{i}", f"attack{j}", values) for i in range(10) for j in range(20)]
+    assert write_page(results, tmp_path / "page.html").stat().st_size < 2_000_000
+
+
+def test_what_was_measured_is_in_the_page_once(page, run):
+    values = [0.1, 0.7654321]
+    made = page(
+        [run(attack="alie(z=8)", values=values), run(attack="alie(z=1)", values=values, split="dirichlet(0.1)")]
+    )
+    assert made.whole.count("[0.1,0.7654]") == 2
 
 
 def test_names_are_text_never_markup(page, run):
@@ -121,7 +143,26 @@ def test_names_are_text_never_markup(page, run):
     assert len(made.scripts) == 2
     assert made.text.count(HOSTILE) >= 8
     assert "49" not in made.text.split("All runs")[0]
-    assert {row["rule"] for row in made.charts["setting0-heat"]["data"]["values"]} == {HOSTILE}
+    assert set(made.payload["charts"]["setting0-heat"]["columns"]["rule"]) == {HOSTILE}
+    assert {run["rule"] for run in made.payload["runs"]} == {HOSTILE}
+
+
+def test_no_name_is_part_of_a_program(run):
+    drawn = Report([run(HOSTILE, HOSTILE, task=HOSTILE), run(HOSTILE, task=HOSTILE, seed=3)])
+
+    def programs(spec):
+        if isinstance(spec, dict):
+            for key, value in spec.items():
+                if key in ("test", "expr", "signal", "labelExpr", "calculate") or (key == "filter" and value != {}):
+                    yield json.dumps(value)
+                yield from programs(value)
+        elif isinstance(spec, list):
+            for item in spec:
+                yield from programs(item)
+
+    found = [text for chart in drawn.charts.values() for text in programs(chart.spec)]
+    assert found
+    assert not any("img" in text for text in found)
 
 
 names = st.text(max_size=12)
@@ -143,45 +184,22 @@ def test_any_results_make_a_page(page, run, shapes):
         results.append(run(rule, attack, measured, metric=metric, n=n))
     made = page(results)
     assert len(made.scripts) == 2
-    for spec in made.charts.values():
-        json.dumps(spec, allow_nan=False)
+    json.dumps(made.payload, allow_nan=False)
 
 
 def test_charts_compile(run):
     odd = [run("krum", "alie", [2.0, math.nan], "error"), run("a \"b' >> \\c", "none", [1e-3, 1e3], "error")]
     for results in (odd, [run(HOSTILE, HOSTILE), run("mean", HOSTILE), run("mean")]):
-        (comparison,) = compare(results)
-        for chart in (curves(comparison), heat_map(comparison)):
-            assert vl_convert.vegalite_to_svg(chart.to_json()).startswith("<svg")
+        drawn = Report(results)
+        for chart in drawn.charts.values():
+            svg = vl_convert.vegalite_to_svg(standalone(chart, drawn.runs), vl_version=VEGA_LITE)
+            assert svg.startswith("<svg")
+            assert "<img" not in svg
 
 
-def test_a_rule_keeps_its_look(run):
-    looks = styles(f"rule{i:02}" for i in range(16))
-    assert len({(look.colour, tuple(look.dash)) for look in looks.values()}) == 16
-    assert looks["rule00"].colour == COLOURS[0]
-    (comparison,) = compare([run("rule03", "alie"), run("rule05", "alie"), run("rule05")])
-    for attack in comparison.attacks:
-        scale = panel(comparison, attack, looks).to_dict()["layer"][0]["encoding"]["color"]["scale"]
-        assert all(looks[rule].colour == colour for rule, colour in zip(scale["domain"], scale["range"], strict=True))
-
-
-def test_a_line_is_the_mean_at_rounds_that_all_runs_measured(run):
-    (comparison,) = compare([run(values=[0.1, 0.2], seed=0), run(values=[0.3, 0.6, 0.9], seed=1)])
-    chart = panel(comparison, "none", styles(["mean"])).to_dict()
-    rows = [(row["round"], row["value"]) for row in chart["layer"][1]["data"]["values"]]
-    assert rows == [(0, pytest.approx(0.2)), (10, pytest.approx(0.4))]
-    assert len(chart["layer"][0]["data"]["values"]) == 5
-
-
-def test_the_heat_map_marks_the_worst(run):
-    ends = {"none": 0.9, "alie": 0.2, "ipm": 0.4}
-    (comparison,) = compare([run(attack=attack, values=[end]) for attack, end in ends.items()])
-    rows = heat_map(comparison).to_dict()["data"]["values"]
-    assert [(row["attack"], row["text"], row["worst"]) for row in rows] == [
-        ("no attack", "90.0", False),
-        ("alie", "20.0*", True),
-        ("ipm", "40.0", False),
-    ]
+def test_what_is_not_finite_is_a_gap(run):
+    drawn = Report([run(values=[0.5, math.nan, math.inf, 0.7])])
+    assert [row["value"] for row in rows(drawn.charts["setting0-curves0"], drawn.runs)] == [0.5, None, None, 0.7]
 
 
 def test_one_run_and_no_run(page, run):
@@ -191,10 +209,10 @@ def test_one_run_and_no_run(page, run):
 
 def test_flags_and_gaps_are_said(page, run):
     made = page([run("krum", "alie", [0.5], flags=["did not learn"]), run("mean", "ipm", [0.4])])
-    assert "1 of 2 runs carry a flag" in made.text
+    assert "1 of 2 runs carries a flag" in made.text
     assert "did not learn" in made.text
     assert "not met" in made.text
-    assert re.search(r"krum\s+–\s+50.0\s+alie\s+–\s+ipm", made.text)
+    assert re.search(r"krum\s+50.0\s+alie\s+–\s+–\s+1\s+ipm", made.text)
 
 
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path, run):

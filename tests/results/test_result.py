@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turncoat.errors import ResultError, SpecError
-from turncoat.results import Record, Result, frame, package_hash, read_all, write_atomically
-from turncoat.spec import Spec, resolve
+from turncoat.results import Record, Result, source_hash, write_atomically
+from turncoat.spec import Spec
 
 numbers = st.none() | st.floats()
 names = st.text(max_size=8).filter(lambda name: name not in Record.__struct_fields__)
@@ -111,18 +111,6 @@ def test_plot_shows_what_was_measured(make_result):
     assert isinstance(make_result(records=[]).plot(), alt.HConcatChart)
 
 
-def test_one_row_a_run(make_result):
-    other = make_result(spec=resolve(Spec(n=4, f=1, clip=2.0, seed=5)), records=[], flags=["a", "b"])
-    rows = frame([make_result(), other])
-    assert rows.height == 2
-    assert rows["spec.n"].to_list() == [10, 4]
-    assert rows["spec.clip"].to_list() == [None, 2.0]
-    assert rows["spec.seed.data"][1] == other.spec.seed.data
-    assert rows["final_accuracy"].to_list() == [0.8, None]
-    assert rows["flags"].to_list() == [[], ["a", "b"]]
-    assert frame([]).schema == rows.schema
-
-
 def test_an_unresolved_spec_is_refused(make_result):
     with pytest.raises(SpecError, match="needs its spec resolved"):
         make_result(spec=Spec(n=10, f=3))
@@ -178,19 +166,6 @@ def test_a_missing_file_is_named(tmp_path):
         Result.load(tmp_path)
 
 
-def test_read_all(make_result, tmp_path):
-    for name, n in [("b", 4), ("a", 6)]:
-        make_result(spec=resolve(Spec(n=n, f=1))).save(tmp_path / f"{name}.json")
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / ".half.tmp").write_bytes(b"{")
-    assert [result.spec.n for result in read_all(tmp_path)] == [6, 4]
-    (tmp_path / "c.json").write_text("{}")
-    with pytest.raises(ResultError, match=r"c\.json"):
-        read_all(tmp_path)
-    with pytest.raises(ResultError, match="there is no folder"):
-        read_all(tmp_path / "gone")
-
-
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, broken):
     path = write_atomically(tmp_path / "run.json", b"old")
@@ -229,17 +204,21 @@ def test_a_folder_that_cannot_be_written_is_named(make_result, tmp_path):
         make_result().save(tmp_path / "folder.json")
 
 
-def test_the_package_hash_follows_names_and_contents(tmp_path, monkeypatch):
+def test_the_source_hash_follows_names_and_contents_of_what_computes(tmp_path, monkeypatch):
     def hash_of(files):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
         monkeypatch.setattr("turncoat.results.files.PACKAGE", folder)
-        return package_hash.__wrapped__()
+        return source_hash.__wrapped__()
 
-    files = {"a.py": "1", "rules/b.py": "2"}
-    assert hash_of(files) == hash_of({**files, "notes.md": "x"})
-    hashes = {hash_of(files), hash_of({"a.py": "2", "rules/b.py": "1"}), hash_of({"a.py": "1", "rules/c.py": "2"})}
+    files = {"spec.py": "1", "rules/b.py": "2"}
+    assert hash_of(files) == hash_of({**files, "rules/notes.md": "x", "report/page.py": "x", "cli.py": "x"})
+    hashes = {
+        hash_of({"spec.py": "2", "rules/b.py": "1"}),
+        hash_of({"spec.py": "1", "rules/c.py": "2"}),
+        hash_of(files),
+    }
     assert len(hashes) == 3
-    assert len(package_hash()) == 64
+    assert len(source_hash()) == 64

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turncoat.errors import SpecError
-from turncoat.spec import Seeds, Spec, canonical, from_mapping, key, resolve, schedule, task_parts
+from turncoat.spec import Seeds, Spec, canonical, from_mapping, resolve, schedule, task_parts
 
 
 def test_resolving_leaves_nothing_to_guess():
@@ -166,24 +166,6 @@ def test_schedules():
     assert rates("step(every=2, factor=0.5)") == [2, 2, 1, 1]
     assert rates("linear_warmup(rounds=4)", 6) == [0.5, 1, 1.5, 2, 2, 2]
     assert rates("cosine") == pytest.approx([2, 1 + math.sqrt(0.5), 1, 1 - math.sqrt(0.5)])
-
-
-def test_the_key_follows_the_content_of_the_users_own_files(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text("def rule(x): return x.mean(0)")
-    spec = Spec(n=10, f=3, rule=f"nnm >> {path}:rule")
-    before = key(spec)
-    assert before == key(spec)
-    path.write_text("def rule(x): return x[0]")
-    assert key(spec) != before
-    assert key(Spec(n=10, f=3, attack="ipm(2.5)")) == key(Spec(n=10, f=3, attack="ipm(epsilon=2.5)"))
-    assert key(Spec(n=10, f=3, seed=1)) != key(Spec(n=10, f=3, seed=2))
-
-
-@pytest.mark.parametrize("rule", ["gone.py:rule", "no_such_package.module:rule"])
-def test_the_key_of_a_missing_own_part_is_an_error(rule):
-    with pytest.raises(SpecError, match=rule):
-        key(Spec(n=10, f=3, rule=rule))
 
 
 def test_specs_and_results_need_no_torch():

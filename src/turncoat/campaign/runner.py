@@ -1,91 +1,228 @@
-"""Running specs one after the other; what is finished is a file and is not computed again."""
+"""The driver of a campaign: it hands out runs, hears how they go, and loses none."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Sequence
-from functools import partial
+import contextlib
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
+from typing import Literal, Protocol
 
-import msgspec
-import torch
+from turncoat.campaign.messages import Answer, Check, Checked, Done, Failed, Job, Lost, Order, Progress, Stop, Stopped
+from turncoat.campaign.plan import Cell, Plan
+from turncoat.campaign.store import Store
+from turncoat.errors import SpecError
+from turncoat.results.failure import Failure
+from turncoat.results.files import source_hash
+from turncoat.results.result import Environment
 
-from turncoat.errors import ResultError, SpecError
-from turncoat.learning.simulator import Watch as Planning
-from turncoat.learning.training import Training, check_parts
-from turncoat.results.files import package_hash, write_atomically
-from turncoat.results.result import Record, Result
-from turncoat.spec import Spec, key
-
-Watch = Callable[[int, int, Record | None], None]
-"""Called with the number of the run, its rounds done so far and the record where one was taken."""
-
-
-def run_all(
-    specs: Sequence[Spec],
-    folder: Path | str,
-    watch: Watch | None = None,
-    planning: Planning | None = None,
-    save_attack: Path | str | None = None,
-) -> list[Result]:
-    """Run every spec that has no result in the folder yet, and return all results in the order of the specs.
-
-    A file's name holds a hash of the complete spec, the user's own files and the package's source; nothing else
-    decides whether a result is used again. An interrupted run is saved and continued by the next call. Before the first
-    run, the parts of all are made and the folder is written to, so that mistakes show at once. `save_attack` names a
-    file for what the traitors of the one spec did; the run is then computed in any case.
-    """
-    if save_attack is not None and len(specs) != 1:
-        raise SpecError(f"one run's attack can be saved, and these are {len(specs)} runs")
-    folder = Path(folder)
-    for spec in specs:
-        check_parts(spec)
-    write_atomically(folder / ".writable", b"").unlink()
-    return [
-        _run(spec, folder, None if watch is None else partial(watch, i), planning, save_attack)
-        for i, spec in enumerate(specs)
-    ]
+RESUMED = 5  # times that a run is taken up again after its worker was killed
+GRACE = 20.0  # seconds for saving what is under way
+TICK = 0.5  # seconds between looks at the clock
 
 
-def result_path(spec: Spec, folder: Path) -> Path:
-    """Where the result of a spec belongs."""
-    filled = msgspec.structs.replace(spec, threads=spec.threads or torch.get_num_threads())
-    digest = hashlib.sha256(f"{key(filled)} {package_hash()}".encode()).hexdigest()
-    slug = re.sub(r"\W+", "-", f"{spec.rule} {spec.attack}").strip("-")[:60]
-    return folder / f"{slug}-{digest[:16]}.json"
+class Engine(Protocol):
+    """Workers, here or elsewhere, numbered from 0, each with one run at a time."""
+
+    workers: int
+
+    def ready(self) -> Iterable[int]:
+        """Those that can be given something to do, where they have nothing."""
+        ...
+
+    def send(self, worker: int, order: Order) -> None:
+        """Give a worker something to do; one that is no more is replaced first."""
+
+    def receive(self, timeout: float | None) -> list[tuple[int, Answer]]:
+        """What workers have to say, `Lost` in place of those that died, after at most so many seconds."""
+        ...
+
+    def kill(self, worker: int) -> None:
+        """End a worker at once."""
+
+    def close(self) -> None:
+        """End all."""
 
 
-def _run(
-    spec: Spec,
-    folder: Path,
-    watch: Callable[[int, Record | None], None] | None,
-    planning: Planning | None,
-    save_attack: Path | str | None,
-) -> Result:
-    path = result_path(spec, folder)
-    if path.exists() and save_attack is None:
-        result = Result.load(path)
-        if watch:
-            watch(spec.rounds, result.last)
-        return result
-    checkpoint = path.with_suffix(".safetensors")
-    training = _continued(checkpoint) or Training(spec)
+Watch = Callable[[int, Cell, Answer], None]
+"""Called with a worker, the run that it has and what it says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """How runs are looked after; none of it decides their figures."""
+
+    retry_failed: bool = False
+    timeout: float | None = None
+    """Seconds that a run may take from its start, or its continuation."""
+    memory: float | None = None
+    """GiB that a worker may hold."""
+    every: float = 60.0
+    """Seconds between checkpoints."""
+    save_attack: Path | str | None = None
+    trackers: Sequence[str] = ()
+
+
+@dataclass
+class Running:
+    """A run on a worker."""
+
+    cell: Cell
+    begun: float
+    started: str
+    rounds: int = 0
+
+
+class Driver:
+    """One campaign: what is to be done, who does it, and how it stands."""
+
+    def __init__(self, plan: Plan, engine: Engine, care: Care, watch: Watch | None = None) -> None:
+        self.plan, self.engine, self.care, self.watch = plan, engine, care, watch
+        self.store = Store(plan.folder)
+        self._todo = deque(plan.left(care.retry_failed))
+        self._running: dict[int, Running] = {}
+        self._lost: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Compute what is left; raises `SpecError` for parts that cannot be made, before any run begins.
+
+        Raises `KeyboardInterrupt` after Ctrl-C or SIGTERM, with all that was under way saved.
+        """
+        with _terminable(), contextlib.closing(self.engine):
+            try:
+                self._check()
+                while self._todo or self._running:
+                    self._hand_out()
+                    self._hear(TICK)
+                    self._look_at_the_clock()
+            except KeyboardInterrupt:
+                self._stop()
+                raise
+
+    def _check(self) -> None:
+        """Make the parts of all runs, each combination once, on the first worker."""
+        parts = ("task", "rule", "attack", "split", "n", "f", "f_actual", "nonfinite", "device")
+        specs = {tuple(getattr(cell.key.spec, part) for part in parts): cell.key.spec for cell in self._todo}
+        order, lost = Check(specs=list(specs.values())), 0
+        if specs:
+            self.engine.send(0, order)
+        while specs:
+            for worker, answer in self.engine.receive(TICK):
+                match answer:
+                    case Checked(error=None):
+                        return
+                    case Checked(error=str(error)):
+                        raise SpecError(error)
+                    case Lost(why=why, killed=killed) if worker == 0:
+                        lost += 1
+                        if not killed or lost > RESUMED:
+                            raise SpecError(f"the parts of these runs cannot even be made: {why}")
+                        self.engine.send(0, order)
+
+    def _hand_out(self) -> None:
+        for worker in self.engine.ready():
+            if worker not in self._running and self._todo:
+                cell = self._todo.popleft()
+                self._running[worker] = Running(cell, monotonic(), _now())
+                self.engine.send(worker, self._job(cell))
+                self._show(worker, self._running[worker], Progress(rounds=0))
+
+    def _job(self, cell: Cell) -> Job:
+        care = self.care
+        return Job(
+            name=cell.name,
+            key=cell.key.digest,
+            spec=cell.key.spec,
+            folder=str(self.store.folder),
+            memory=care.memory,
+            every=care.every,
+            save_attack=None if care.save_attack is None else str(Path(care.save_attack).absolute()),
+            trackers=tuple(care.trackers),
+        )
+
+    def _hear(self, timeout: float) -> None:
+        for worker, answer in self.engine.receive(timeout):
+            running = self._running.get(worker)
+            if running is None:
+                continue
+            match answer:
+                case Progress(rounds=rounds):
+                    running.rounds = rounds
+                case Done() | Stopped():
+                    del self._running[worker]
+                case Failed():
+                    del self._running[worker]
+                    self.engine.kill(worker)  # who knows what state it is in
+                case Lost():
+                    del self._running[worker]
+                    answer = self._take_up(running, answer)
+            self._show(worker, running, answer)
+
+    def _take_up(self, running: Running, lost: Lost) -> Answer:
+        """A worker is gone: its run goes on with the next, unless it left by itself or was killed too often."""
+        name = running.cell.name
+        self._lost[name] += 1
+        if lost.killed and self._lost[name] <= RESUMED:
+            self._todo.appendleft(running.cell)
+            return lost
+        return self._fail(running, "killed", f"{lost.why} (time {self._lost[name]})")
+
+    def _fail(self, running: Running, kind: Literal["timeout", "killed"], error: str) -> Failed:
+        spec = running.cell.key.spec
+        failure = Failure(
+            spec=spec,
+            key=running.cell.key.digest,
+            kind=kind,
+            error=error,
+            rounds=running.rounds,
+            seconds=monotonic() - running.begun,
+            environment=Environment.here(spec.device, spec.threads or 1),
+            source_hash=source_hash(),
+            started=running.started,
+            finished=_now(),
+        )
+        failure.save(self.store.failure(running.cell.name))
+        return Failed(error=error)
+
+    def _look_at_the_clock(self) -> None:
+        limit = self.care.timeout
+        for worker, running in list(self._running.items()):
+            if limit is not None and monotonic() - running.begun > limit:
+                self.engine.kill(worker)
+                del self._running[worker]
+                self._show(worker, running, self._fail(running, "timeout", f"not done after {limit:g} seconds"))
+
+    def _show(self, worker: int, running: Running, answer: Answer) -> None:
+        if self.watch:
+            self.watch(worker, running.cell, answer)
+
+    def _stop(self) -> None:
+        """Have what is under way saved; a second interruption, or too much patience, leaves it at its checkpoint."""
+        for worker in self._running:
+            self.engine.send(worker, Stop())
+        until = monotonic() + GRACE
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._running and monotonic() < until:
+                self._hear(TICK)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Take SIGTERM for a Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        result = training.finish(watch, planning)
-    except KeyboardInterrupt:
-        training.save(checkpoint)
-        raise
-    if save_attack is not None:
-        training.plan().save(save_attack)
-    result.save(path)
-    checkpoint.unlink(missing_ok=True)
-    return result
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _continued(checkpoint: Path) -> Training | None:
-    """The run saved there; one that cannot be read is begun anew."""
-    try:
-        return Training.load(checkpoint) if checkpoint.exists() else None
-    except ResultError:
-        return None
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

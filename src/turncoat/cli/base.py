@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -29,11 +30,13 @@ app = typer.Typer(
 
 Json = Annotated[bool, Option("--json", help="Print JSON for machines instead of tables.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
+Jobs = Annotated[int | None, Option("--jobs", "-j", help="Runs at a time; by default one a core, on a GPU one.")]
 Folder = Annotated[Path, Option("--output", "-o", help="Folder of the result files, one a run.")]
 
 
 def main() -> None:
     """Entry point: a mistake in the input is one line and exit code 2, an interruption exit code 130."""
+    warnings.formatwarning = lambda message, category, *_, **__: f"turncoat: {category.__name__}: {message}\n"
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except TurncoatError as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 
 from turncoat import registry
-from turncoat.data.downloads import cache_folder, download
-from turncoat.data.formats import FORMATS, Format, Raw, idx
+from turncoat.data.formats import Raw
+from turncoat.data.stored import obtain
 from turncoat.errors import DataUnavailableError, InputError, SpecError
 from turncoat.registry import Component
 from turncoat.spelling import parse
@@ -168,51 +167,13 @@ class Images(Source):
         """The bytes as they are stored, and where they came from."""
         if folder is not None and not folder.is_dir():
             raise DataUnavailableError(f"there is no folder {folder} to look for {self.title} in")
-        for place, where in self._places(folder):
-            if found := self._find(where):
-                return self._read(*found, place)
-        try:
-            download(self.name, cache_folder() / self.name)
-        except DataUnavailableError as error:
-            raise DataUnavailableError(f"{self._advice()}, which failed: {error}") from error
-        found = self._find(cache_folder())
-        assert found
-        return self._read(*found, "its public home")
-
-    def _places(self, folder: Path | None) -> Iterator[tuple[str, Path]]:
-        if folder is not None:
-            yield "the folder given", folder
-        for named in filter(None, os.environ.get("TURNCOAT_DATA", "").split(os.pathsep)):
-            yield "TURNCOAT_DATA", Path(named).expanduser()
-        yield "the cache", cache_folder()
-        package, where = self.package
-        if package:
-            yield f"the package {package}", Path(where)
-
-    def _find(self, where: Path) -> tuple[Format, list[Path]] | None:
-        for form in self.formats:
-            for below in self.folders:
-                paths = FORMATS[form].find(where / below, self.name)
-                if paths and not (form == "idx" and below == "." and self._is_other(paths[-1])):
-                    return FORMATS[form], paths
-        return None
-
-    def _is_other(self, labels: Path) -> bool:
-        """Whether IDX files, whose names do not say of which data set they are, are known to be of another one."""
-        first = "".join(str(label) for label in idx(labels, 1)[: len(self.opening)])
-        return any(first == other.opening for other in (Mnist, FashionMnist) if other is not type(self))
-
-    def _read(self, form: Format, paths: list[Path], place: str) -> tuple[Raw, str]:
-        return form.read(paths, self.shape, self.classes), f"{self.title}, {form.title}, from {place}"
+        found = obtain(self.name, folder)
+        raw = found.format.read(found.paths, self.shape, self.classes)
+        return raw, f"{self.title}, {found.format.title}, from {found.place}"
 
     def _normalised(self, pixels: np.ndarray) -> Tensor:
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.pixel_mean, self.pixel_std))
         return torch.from_numpy(pixels.astype(np.float32)).div_(self.pixel_max).sub_(mean).div_(std)
-
-    def _advice(self) -> str:
-        files = " or ".join(FORMATS[form].wanted(self.name) for form in self.formats)
-        package = f" install the package {self.package[0]}," if self.package[0] else ""
-        return f"{self.title} is not here: put {files} into a folder that TURNCOAT_DATA names,{package} or download it"
 
 
 @dataclass(frozen=True)
@@ -231,6 +192,7 @@ class Digits(Images):
     train = 1438
     test = 359
     model = "softmax"
+    embedded = ("sklearn", "datasets/data/digits.csv.gz")  # where scikit-learn keeps them
     pixel_mean = (0.3053,)
     pixel_std = (0.3760,)
     pixel_max = 16

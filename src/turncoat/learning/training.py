@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,8 +33,9 @@ from turncoat.learning.round import Clock, Federation
 from turncoat.learning.simulator import Watch as Planning
 from turncoat.learning.state import State
 from turncoat.learning.streams import derive, numpy_stream
+from turncoat.learning.trackers import Tracker, told
 from turncoat.progress import progress as bar
-from turncoat.results.files import package_hash, write_atomically
+from turncoat.results.files import source_hash, write_atomically
 from turncoat.results.result import Environment, Record, Result
 from turncoat.rules import Rule, rule
 from turncoat.spec import Seeds, Spec, canonical, from_mapping, resolve, schedule, task_parts
@@ -115,14 +116,22 @@ class Training:
         self.records += [record] if record else []
         return record
 
-    def finish(self, watch: Watch | None = None, planning: Planning | None = None) -> Result:
-        """Advance to the end and return the result."""
+    def finish(
+        self, watch: Watch | None = None, planning: Planning | None = None, trackers: Iterable[Tracker] = ()
+    ) -> Result:
+        """Advance to the end and return the result; trackers hear of every evaluation from now on."""
         self.federation.watch = planning
-        while not self.done or not self.records:
-            record = self.advance()
-            if watch:
-                watch(self.state.round, record)
-        return self.result()
+        with told(trackers, self.spec) as tell:
+            while not self.done or not self.records:
+                before = len(self.records)
+                record = self.advance()
+                for new in self.records[before:]:
+                    tell("record", new)
+                if watch:
+                    watch(self.state.round, record)
+            result = self.result()
+            tell("end", result)
+        return result
 
     def result(self) -> Result:
         """The result as it stands."""
@@ -138,7 +147,7 @@ class Training:
             ),
             flags=list(self.flags),
             gradients=self.federation.learner.method,
-            source_hash=package_hash(),
+            source_hash=source_hash(),
             plans=list(self.state.attack.planned) if isinstance(self.state.attack, Plan) else [],
             data_origin=self.dataset.origin,
             data_checksum=self.dataset.checksum,
@@ -182,7 +191,7 @@ class Training:
         training.clock.seconds = dict(before.timings)
         training.flags, training.started = list(before.flags), before.started
         training._stopped = bool(about["stopped"])
-        if before.source_hash != package_hash():
+        if before.source_hash != source_hash():
             training._flag(f"continued at round {state.round} by another version of the source code")
         return training
 
@@ -270,6 +279,7 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
 
 def check_parts(spec: Spec) -> None:
     """Make a spec's parts, short of reading data, and raise what they would raise in a run."""
+    _device(spec.device)
     dataset_call, model_call = task_parts(spec.task)
     for kind, call in (("dataset", dataset_call), ("model", model_call), ("split", parse(spec.split))):
         registry.make(kind, call)
@@ -293,6 +303,7 @@ def train(
     save_attack: Path | str | None = None,
     progress: bool = True,
     watch: Watch | None = None,
+    trackers: Iterable[Tracker] = (),
     **fields: Any,
 ) -> Result:
     """Train under attack and return what was measured; further fields are those of `Spec`.
@@ -300,7 +311,8 @@ def train(
     A name may be one in the registry or `path.py:name`; rule and attack may be objects, `model` any `nn.Module`.
     With `checkpoint`, the run is saved there when it is interrupted and continued from there when the file exists.
     `save_attack` names a file for what the traitors did, which `attack="replay(FILE)"` does again.
-    `progress` shows a bar with the time left where the standard error is a terminal. Raises SpecError for names,
+    `progress` shows a bar with the time left where the standard error is a terminal; `trackers` are told how the run
+    goes. Raises SpecError for names,
     fields and values that do not exist or fit, and DataUnavailableError for a data set that is not there.
     """
     parts = Parts(
@@ -320,7 +332,7 @@ def train(
         training = Training(spec, parts)
     try:
         with _shown(training, progress, watch) as (seen, planning):
-            result = training.finish(seen, planning)
+            result = training.finish(seen, planning, trackers)
     except KeyboardInterrupt:
         if path is not None:
             training.save(path)

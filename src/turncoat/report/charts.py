@@ -1,170 +1,175 @@
-"""Altair charts of a comparison: accuracy over the rounds, and rules against attacks."""
+"""What a report draws beside curves: the heat map, the time per phase, the plans of attacks that look ahead."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import altair as alt
+from turncoat.report.differences import Differences
+from turncoat.report.drawing import Chart, Columns, Row, axis, finite, rounded, seeds_text
+from turncoat.results.plots import COLOURS
+from turncoat.results.result import Result
+from turncoat.results.settings import attack_of, attack_text
+from turncoat.results.statistics import Comparison, Metric, metric_of
 
-from turncoat.report.compare import Comparison, attack_text
-from turncoat.results import Result
-from turncoat.results.plots import COLOURS, DASHES
-
-LOG_FROM = 50.0  # a loss that spans more than this factor is drawn on a logarithmic axis
-INK = "currentColor"  # the text colour of the page around, light or dark
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a rule is drawn on a whole page."""
-
-    colour: str
-    dash: list[int]
+SCALE = ("#9a2f1d", "#d9744f", "#f2d9b8", "#a9c7d9", "#2f6c9c")  # from worst to best, told apart with any vision
+EVEN_CONTRAST = 0.179  # the luminance that black and white stand out from alike (WCAG 2)
+PHASES = ("gradients", "attack", "rule", "update", "evaluation")
+NOT_FINITE = 1e30  # what attacks that look ahead write for a loss that is not finite is above it
 
 
-def styles(rules: Iterable[str]) -> dict[str, Style]:
-    """One style a rule, by name: colours first, then dashes."""
-    return {
-        rule: Style(COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)])
-        for i, rule in enumerate(sorted(set(rules)))
+def heat_map(comparison: Comparison) -> Chart:
+    """Final values of rules, best under its worst attack first, under attacks; each rule's worst one is framed."""
+    cells = [(rule, attack) for rule in comparison.rules for attack in comparison.attacks]
+    shades = [rounded(shade(comparison, comparison.value(*cell))) for cell in cells]
+    columns: Columns = {
+        "rule": [rule for rule, _ in cells],
+        "attack": [attack_text(attack) for _, attack in cells],
+        "_row": [comparison.rules.index(rule) for rule, _ in cells],  # orders the names without being a name
+        "_column": [comparison.attacks.index(attack) for _, attack in cells],
+        "seeds": [len(comparison.runs.get(cell, ())) for cell in cells],
+        "value": [rounded(comparison.value(*cell)) for cell in cells],
+        "_text": [comparison.metric.text(comparison.value(*cell)) for cell in cells],
+        "worst": [comparison.is_worst(*cell) for cell in cells],
+        "_shade": shades,
+        "_ink": [None if known is None else colour(known)[1] for known in shades],
     }
-
-
-def curves(comparison: Comparison, columns: int = 3) -> alt.ConcatChart:
-    """The metric over the rounds: one panel an attack, one line a rule (the mean over its runs), in one chart."""
-    looks = styles(comparison.rules)
-    panels = [panel(comparison, attack, looks, legend=True).properties(width=260) for attack in comparison.attacks]
-    return alt.concat(*panels, columns=columns, title=comparison.title)
-
-
-def panel(comparison: Comparison, attack: str, looks: dict[str, Style], legend: bool = False) -> alt.LayerChart:
-    """One attack's panel of `curves`; single runs stand behind their mean as faint lines."""
-    metric = comparison.metric
-    means, singles = _means(comparison, attack), _singles(comparison, attack)
-    rules = sorted(rule for rule in comparison.rules if (rule, attack) in comparison.runs)
-    x = alt.X("round:Q", title="round", axis=alt.Axis(tickCount=4, grid=False, format="~s"))
-    y = alt.Y("value:Q", title=None, **_axis(comparison))
-    key = alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolOpacity=1) if legend else None
-    domain = sorted(looks) if legend else rules
-    colour = alt.Color(
-        "rule:N", legend=key, scale=alt.Scale(domain=domain, range=[looks[rule].colour for rule in domain])
-    )
-    dash = alt.StrokeDash(
-        "rule:N", legend=key, scale=alt.Scale(domain=domain, range=[looks[rule].dash for rule in domain])
-    )
-    value = alt.Tooltip("value:Q", title=metric.title, format=".1%" if metric.fraction else ".4~g")
-    tooltip = [alt.Tooltip("rule:N"), alt.Tooltip("round:Q"), value]
-    mean = alt.Chart(alt.Data(values=means)).encode(x=x, y=y)
-    layers: list[Any] = [mean.mark_line(strokeWidth=2, clip=True).encode(color=colour, strokeDash=dash)]
-    layers.append(mean.mark_circle(size=90, opacity=0, clip=True).encode(tooltip=tooltip))
-    if len(singles) > len(means):
-        faint = alt.Chart(alt.Data(values=singles)).mark_line(strokeWidth=1, opacity=0.3, clip=True)
-        layers.insert(0, faint.encode(x=x, y=y, color=colour, detail="run:N"))
-    title = alt.TitleParams(attack_text(attack), anchor="start", limit=300)
-    return alt.LayerChart(layer=layers, height=180, title=title)
-
-
-def _points(comparison: Comparison, result: Result) -> dict[int, float]:
-    """A run's finite values by round; what JSON cannot hold is left out, and so breaks no axis."""
-    values = {record.round: comparison.metric.of(record) for record in result.records}
-    return {t: value for t, value in values.items() if value is not None and math.isfinite(value)}
-
-
-def _singles(comparison: Comparison, attack: str) -> list[dict[str, Any]]:
-    return [
-        {"rule": rule, "run": run, "round": t, "value": value}
-        for (rule, met), results in comparison.runs.items()
-        if met == attack
-        for run, result in enumerate(results)
-        for t, value in _points(comparison, result).items()
-    ]
-
-
-def _means(comparison: Comparison, attack: str) -> list[dict[str, Any]]:
-    """The mean over a rule's runs, at the rounds that all of them measured."""
-    rows: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for row in _singles(comparison, attack):
-        rows[row["rule"], row["round"]].append(row["value"])
-    return [
-        {"rule": rule, "round": t, "value": sum(value / len(values) for value in values)}
-        for (rule, t), values in sorted(rows.items())
-        if len(values) == len(comparison.runs[rule, attack])
-    ]
-
-
-def _axis(comparison: Comparison) -> dict[str, Any]:
-    """The value axis, the same in all panels of a comparison."""
-    if comparison.metric.fraction:
-        return {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=5)}
-    values = [value for result in comparison.results for value in _points(comparison, result).values()]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    if low > 0 and high > LOG_FROM * low:
-        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-        ticks = [10.0**power for power in powers][:: 1 + len(powers) // 6]
-        return {"scale": alt.Scale(type="log", domain=[low, high]), "axis": alt.Axis(format=".3~g", values=ticks)}
-    return {"scale": alt.Scale(domain=[min(low, 0.0), high]), "axis": alt.Axis(format=".4~g", tickCount=5)}
-
-
-def heat_map(comparison: Comparison) -> alt.LayerChart:
-    """Final values of rules (best under its worst attack first) under attacks; each rule's worst one is framed."""
-    metric = comparison.metric
-    rows = _cells(comparison)
-    value = alt.Tooltip("text:N", title=f"{metric.title}{' in %' if metric.fraction else ''}")
-    tooltip = [alt.Tooltip("rule:N"), alt.Tooltip("attack:N"), value, alt.Tooltip("runs:Q")]
-    bare: dict[str, Any] = {"title": None, "domain": False, "ticks": False}
-    top = alt.Axis(orient="top", labelAngle=-40, labelLimit=220, **bare)
-    left = alt.Axis(labelExpr=r"split(replace(datum.label, / >> /g, '\n>> '), '\n')", labelLimit=220, **bare)
-    gap = alt.Scale(paddingInner=0.05, paddingOuter=0.05)
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("attack:N", sort=alt.EncodingSortField("column", op="min"), axis=top, scale=gap),
-        y=alt.Y("rule:N", sort=alt.EncodingSortField("row", op="min"), axis=left, scale=gap),
-        tooltip=tooltip,
-    )
-    shade = alt.Color("shade:Q", scale=alt.Scale(scheme="redyellowblue", domain=[0, 1]), legend=None)
-    cells = base.mark_rect(cornerRadius=3).encode(
-        color=shade,
-        stroke=alt.when("datum.worst").then(alt.value(INK)).otherwise(alt.value(None)),
-        strokeWidth=alt.value(2),
-    )
-    ink = alt.when("datum.shade === null").then(alt.value(INK))
-    ink = ink.when("datum.shade < 0.15 || datum.shade > 0.85").then(alt.value("white"))
-    numbers = base.mark_text().encode(text="text:N", color=ink.otherwise(alt.value("black")))
-    return alt.LayerChart(layer=[cells, numbers], width=alt.Step(62), height=alt.Step(36))
-
-
-def _cells(comparison: Comparison) -> list[dict[str, Any]]:
-    """One row a cell; its shade runs from 0, worst, to 1, best, and is None where nothing was run."""
-    values = {
-        (rule, attack): comparison.value(rule, attack) for rule in comparison.rules for attack in comparison.attacks
+    bare: Row = {"title": None, "domain": False, "ticks": False, "labelLimit": 280}
+    gap = {"paddingInner": 0.05, "paddingOuter": 0.05}
+    top = bare | {"orient": "top", "labelAngle": -40}
+    place = {
+        "x": {"field": "attack", "type": "nominal", "sort": _by("_column"), "axis": top, "scale": gap},
+        "y": {
+            "field": "rule",
+            "type": "nominal",
+            "sort": _by("_row"),
+            "axis": bare,
+            "scale": gap,
+        },
     }
-    shades = _shades(comparison, [value for value in values.values() if value is not None])
-    rows: list[dict[str, Any]] = []
-    for (rule, attack), value in values.items():
-        worst = comparison.is_worst(rule, attack)
-        rows.append(
-            {
-                "rule": rule,
-                "attack": attack_text(attack),
-                "row": comparison.rules.index(rule),  # orders the names: as literals they would be part of a program
-                "column": comparison.attacks.index(attack),
-                "runs": len(comparison.runs.get((rule, attack), ())),
-                "text": comparison.metric.text(value) + "*" * worst,
-                "worst": worst,
-                "shade": None if value is None else shades(value),
-            }
-        )
-    return rows
+    scale = {"domain": [i / (len(SCALE) - 1) for i in range(len(SCALE))], "range": list(SCALE), "interpolate": "rgb"}
+    frame = {"condition": {"test": "datum.worst", "value": "black"}, "value": None}
+    ink = {"condition": {"test": "datum._ink === '#fff'", "value": "white"}, "value": "black"}
+    fill = {"field": "_shade", "type": "quantitative", "scale": scale, "legend": None}
+    rect = {"mark": {"type": "rect", "strokeWidth": 2}, "encoding": place | {"color": fill, "stroke": frame}}
+    text = {"mark": {"type": "text"}, "encoding": place | {"text": {"field": "_text"}, "color": ink}}
+    title = f"final {comparison.metric.title}{' in %' if comparison.metric.fraction else ''}: rules against attacks"
+    spec = {"width": {"step": 62}, "height": {"step": 34}, "layer": [rect, text]}
+    return Chart(title, comparison.title, spec, columns)
 
 
-def _shades(comparison: Comparison, values: list[float]) -> Callable[[float], float]:
-    """How a value is shaded: accuracies as they are, losses from the highest to the lowest, large ones by magnitude."""
-    if comparison.metric.fraction:
-        return lambda value: value if math.isfinite(value) else 0.0
-    finite = [value for value in values if math.isfinite(value)]
+def _by(field: str) -> Row:
+    return {"field": field, "op": "min"}
+
+
+def shade(comparison: Comparison, value: float | None) -> float | None:
+    """From 0, worst, to 1, best: accuracies as they are, others between a setting's extremes, by magnitude."""
+    if value is None or comparison.metric.fraction:
+        return 0.0 if value is not None and math.isnan(value) else value
+    means = [comparison.value(*cell) for cell in comparison.runs]
+    finite = [mean for mean in means if mean is not None and math.isfinite(mean)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     span = (math.asinh(high) - math.asinh(low)) or 1.0
-    return lambda value: (math.asinh(high) - math.asinh(value)) / span if math.isfinite(value) else 0.0
+    good = (math.asinh(high) - math.asinh(value)) / span if math.isfinite(value) else 0.0
+    return 1 - good if comparison.metric.higher_is_better and math.isfinite(value) else good
+
+
+def colour(shade: float) -> tuple[str, str]:
+    """The colour of a shade, as the heat map has it, and the ink on it."""
+    place = min(max(shade, 0.0), 1.0) * (len(SCALE) - 1)
+    left = min(int(place), len(SCALE) - 2)
+    ends = [[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in SCALE[left : left + 2]]
+    mixed = [round(a + (place - left) * (b - a)) for a, b in zip(*ends, strict=True)]
+    linear = [(part / 255) ** 2.2 for part in mixed]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#" + "".join(f"{part:02x}" for part in mixed), "#fff" if luminance < EVEN_CONTRAST else "#000"
+
+
+def phases(comparison: Comparison) -> Chart | None:
+    """Where the time of a run goes: seconds by phase, a bar a rule, the mean over its runs."""
+    columns: Columns = {"rule": [], "phase": [], "_order": [], "seconds": []}
+    for rule in sorted(comparison.rules):
+        results = [result for (name, _), found in comparison.runs.items() if name == rule for result in found]
+        for order, phase in enumerate(PHASES):
+            spent = [result.timings.get(phase) for result in results]
+            if known := finite(spent):
+                for name, item in zip(columns, (rule, phase, order, rounded(sum(known) / len(known))), strict=True):
+                    columns[name].append(item)
+    if not columns["rule"]:
+        return None
+    scale = {"domain": list(PHASES), "range": list(COLOURS[: len(PHASES)])}
+    seconds: Row = {"field": "seconds", "type": "quantitative"}
+    legend = {"title": None, "symbolType": "square"}
+    encoding = {
+        "y": {"field": "rule", "type": "nominal", "title": None, "axis": {"labelLimit": 200, "ticks": False}},
+        "x": seconds | {"title": "seconds a run", "axis": {"tickCount": 5}},
+        "color": {"field": "phase", "type": "nominal", "scale": scale, "legend": legend},
+        "order": {"field": "_order", "type": "quantitative"},
+        "tooltip": [{"field": "rule"}, {"field": "phase"}, seconds | {"format": ".3~g"}],
+    }
+    spec = {"height": 26 * len(comparison.rules), "mark": "bar", "encoding": encoding}
+    return Chart("time per phase, seconds a run", comparison.title, spec, columns)
+
+
+def plans(results: Sequence[Result], title: str, about: str) -> Chart | None:
+    """What the plans of an attack that looks ahead came to: each way of finding moves, the winner's filled."""
+    columns: Columns = {"seed": [], "round": [], "way": [], "value": [], "won": []}
+    for result in results:
+        for plan in result.plans:
+            for way, value in plan.tried.items():
+                known = rounded(value) if value < NOT_FINITE else None
+                row = (seeds_text(result.spec.seed), plan.round, way, known, way == plan.winner)
+                for name, item in zip(columns, row, strict=True):
+                    columns[name].append(item)
+    if not columns["round"]:
+        return None
+    known = finite(columns["value"])
+    ways = sorted(set(columns["way"]))
+    scale = {"domain": ways, "range": [COLOURS[i % len(COLOURS)] for i in range(len(ways))]}
+    tips: list[Row] = [{"field": "way"}, {"field": "round", "type": "quantitative"}, {"field": "seed"}]
+    tips.append({"field": "value", "type": "quantitative", "format": ".4~g"})
+    objective = Metric("value", "value")
+    encoding = {
+        "x": {"field": "round", "type": "quantitative", "title": "round", "axis": {"tickMinStep": 1, "grid": False}},
+        "y": {"field": "value", "type": "quantitative", "title": None, **axis(objective, known)},
+        "color": {"field": "way", "type": "nominal", "scale": scale, "legend": {"title": None}},
+        "fillOpacity": {"condition": {"test": "datum.won", "value": 1}, "value": 0},
+        "tooltip": tips,
+    }
+    mark = {"type": "point", "size": 40, "filled": True, "opacity": 1, "strokeWidth": 1}
+    spec = {"height": 190, "transform": [{"filter": {"field": "value", "valid": True}}], "mark": mark}
+    return Chart(title, about, spec | {"encoding": encoding}, columns)
+
+
+def scatter(differences: Differences) -> list[Chart]:
+    """The final value of each run in the second folder over that in the first, a chart a metric."""
+    first, second = differences.names
+    found: dict[Metric, Columns] = {}
+    for pair in differences.pairs:
+        metric = metric_of([pair.a, pair.b])
+        a, b = rounded(metric.final(pair.a)), rounded(metric.final(pair.b))
+        if a is None or b is None:
+            continue
+        columns = found.setdefault(metric, {name: [] for name in ("rule", "attack", "seed", "first", "second", "bits")})
+        names = (pair.a.spec.rule, attack_text(attack_of(pair.a)), seeds_text(pair.a.spec.seed))
+        row = (*names, a, b, "identical" if pair.identical else "not identical")
+        for name, item in zip(columns, row, strict=True):
+            columns[name].append(item)
+    charts = []
+    for metric, columns in found.items():
+        shared = axis(metric, [*columns["first"], *columns["second"]])
+        form = {"type": "quantitative", "format": ".1%" if metric.fraction else ".4~g"}
+        tips: list[Row] = [{"field": name} for name in ("rule", "attack", "seed", "bits")]
+        tips += [{"field": "first", "title": first, **form}, {"field": "second", "title": second, **form}]
+        low, high = shared["scale"]["domain"]
+        place = {
+            "x": {"field": "first", "type": "quantitative", "title": first, **shared},
+            "y": {"field": "second", "type": "quantitative", "title": second, **shared},
+        }
+        looks = {"domain": ["identical", "not identical"], "range": [COLOURS[0], COLOURS[3]]}
+        dots = place | {"color": {"field": "bits", "type": "nominal", "title": None, "scale": looks}, "tooltip": tips}
+        ends = {"values": [{"first": end, "second": end} for end in (low, high)]}
+        line = {"data": ends, "mark": {"type": "line", "color": "gray", "strokeWidth": 1}, "encoding": place}
+        spec = {"height": 320, "layer": [line, {"mark": {"type": "circle", "opacity": 0.8}, "encoding": dots}]}
+        charts.append(Chart(f"final {metric.title}", f"{second} over {first}", spec, columns))
+    return charts

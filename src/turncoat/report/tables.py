@@ -9,8 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from turncoat.report.compare import Comparison, attack_text, compare
 from turncoat.results import Result
+from turncoat.results.settings import attack_text
+from turncoat.results.statistics import Comparison, compare
 
 WIDE = 5  # attacks; where there are more of them than that and than rules, they stand in rows
 WORD = 20  # characters of a row's name that a narrow terminal does not break

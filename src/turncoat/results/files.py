@@ -12,6 +12,12 @@ from pathlib import Path
 from turncoat.errors import ResultError
 from turncoat.registry import PACKAGE
 
+COMPUTING = (
+    *("spelling.py", "presets.py", "registry.py", "spec.py"),
+    *(f"{room}/**/*.py" for room in ("linalg", "rules", "attacks", "data", "learning")),
+)
+"""The rooms, and single files, on which the figures of a run depend; a chart or a command may change without them."""
+
 
 def write_atomically(path: Path | str, content: bytes) -> Path:
     """Write a file under a temporary name in its own folder, flush it to the disk and rename it into place.
@@ -49,10 +55,11 @@ def _flush_folder(folder: Path) -> None:
 
 
 @cache
-def package_hash() -> str:
-    """sha256 over the package's Python files, sorted by path: which code computed a result."""
+def source_hash() -> str:
+    """sha256 over those of the package's Python files that have a say in what a run computes, sorted by path."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(PACKAGE).as_posix()):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode())
+    paths = {path.relative_to(PACKAGE).as_posix(): path for room in COMPUTING for path in PACKAGE.glob(room)}
+    for name, path in sorted(paths.items()):
+        digest.update(f"{name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

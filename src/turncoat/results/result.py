@@ -99,8 +99,9 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One finished run: its resolved spec, what was measured, and what it takes to compute it again.
 
     `timings` are seconds by phase, `flags` doubts about the run in words, `source_hash` is that of the package's
-    files (`results.files.package_hash`), `started` and `finished` are ISO 8601 with their offset. Two results are
-    equal when their files are; so a NaN equals a NaN.
+    files that compute (`results.files.source_hash`), `started` and `finished` are ISO 8601 with their offset. A run of
+    a campaign also holds its complete `key`, the sha256 of the user's own `files` by their names, and that of the files
+    of its data set. Two results are equal when their files are; so a NaN equals a NaN.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -115,6 +116,9 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     source_hash: str
     data_origin: str
     data_checksum: str
+    data_files: str = ""
+    files: dict[str, str] = {}
+    key: str = ""
     started: str
     finished: str
 
@@ -186,7 +190,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def encode(self) -> bytes:
         """The result as JSON; what is not finite stands as "nan", "inf" or "-inf"."""
         plain = msgspec.to_builtins(self)
-        plain |= {key: _spell_numbers(plain[key]) for key in NUMBERS}
+        plain |= {key: spell_numbers(plain[key]) for key in NUMBERS}
         return msgspec.json.format(msgspec.json.encode(plain), indent=1)
 
     @classmethod
@@ -225,17 +229,17 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return f"<Result {self.label}, {self.spec.rounds} rounds{end}{flags}>"
 
 
-def _spell_numbers(value: Any) -> Any:
+def spell_numbers(value: Any) -> Any:
     """The same lists and tables with numbers that are not finite as strings."""
     if isinstance(value, dict):
-        return {key: _spell_numbers(item) for key, item in value.items()}
+        return {key: spell_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_spell_numbers(item) for item in value]
+        return [spell_numbers(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_numbers(value: Any) -> Any:
-    """The inverse of `_spell_numbers`."""
+    """The inverse of `spell_numbers`."""
     if isinstance(value, dict):
         return {key: _read_numbers(item) for key, item in value.items()}
     if isinstance(value, list):

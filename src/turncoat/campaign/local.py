@@ -1,0 +1,133 @@
+"""Workers on this machine: long-lived processes, each with one run at a time."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe, wait
+
+from turncoat.campaign.messages import (
+    Answer,
+    Check,
+    Checked,
+    Job,
+    Lost,
+    Order,
+    Stop,
+    decode_answer,
+    decode_order,
+    encode,
+)
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class LocalEngine:
+    """So many processes on this machine, replaced when they are needed again after they died.
+
+    They are started as a module of their own, not forked and not by importing the caller's program again; they share
+    no memory with the driver, and end when it does.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._processes = {worker: _start() for worker in range(workers)}
+
+    def ready(self) -> range:
+        """All: one that is no more is replaced when it is needed."""
+        return range(self.workers)
+
+    def send(self, worker: int, order: Order) -> None:
+        """Give a worker something to do; that it is dead shows in `receive`."""
+        if worker not in self._processes:
+            self._processes[worker] = _start()
+        with suppress(OSError):
+            self._processes[worker][1].send_bytes(encode(order))
+
+    def receive(self, timeout: float | None) -> list[tuple[int, Answer]]:
+        """What workers have to say, after at most so many seconds."""
+        places = {connection: worker for worker, (_, connection) in self._processes.items()}
+        return [(places[ready], self._read(places[ready], ready)) for ready in wait(list(places), timeout)]  # type: ignore[index, arg-type]
+
+    def _read(self, worker: int, connection: Connection) -> Answer:
+        try:
+            return decode_answer(connection.recv_bytes())
+        except (EOFError, OSError):
+            process, _ = self._processes.pop(worker)
+            connection.close()
+            return _ended(process.wait())
+
+    def kill(self, worker: int) -> None:
+        """End a worker at once; it is replaced when it is needed again."""
+        if worker in self._processes:
+            process, connection = self._processes.pop(worker)
+            connection.close()
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        for worker in list(self._processes):
+            self.kill(worker)
+
+
+def _start() -> tuple[subprocess.Popen[bytes], Connection]:
+    ours, theirs = Pipe()
+    command = [sys.executable, "-m", "turncoat.campaign.local", str(theirs.fileno())]
+    environment = dict.fromkeys(THREADS, "1") | os.environ
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # so that names mean there what they mean here
+    process = subprocess.Popen(
+        command,
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__.fileno() if sys.__stderr__ else None,  # the driver's output is for its results
+        env=environment,
+        process_group=0,  # a Ctrl-C is the driver's to handle
+    )
+    theirs.close()
+    return process, ours
+
+
+def _ended(code: int) -> Lost:
+    if code >= 0:
+        return Lost(why=f"its process left with code {code}", killed=False)
+    return Lost(why=f"its process was ended by {signal.Signals(-code).name}", killed=True)
+
+
+def main(connection: Connection) -> None:
+    """The life of a worker: orders come in on a thread of their own, which ends the process when the driver does."""
+    jobs: queue.SimpleQueue[Job | Check] = queue.SimpleQueue()
+    stopping = threading.Event()
+    saying = threading.Lock()
+
+    def listen() -> None:
+        while True:
+            try:
+                order = decode_order(connection.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(0)
+            if isinstance(order, Stop):
+                stopping.set()
+            else:
+                jobs.put(order)
+
+    def tell(answer: Answer) -> None:
+        with saying, suppress(OSError):
+            connection.send_bytes(encode(answer))
+
+    threading.Thread(target=listen, daemon=True).start()
+    from turncoat.campaign.worker import check, work
+    from turncoat.linalg.allocator import tune_allocator
+
+    tune_allocator()
+    while True:
+        job = jobs.get()
+        tell(Checked(error=check(job.specs)) if isinstance(job, Check) else work(job, tell, stopping.is_set))
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])))

@@ -1,0 +1,186 @@
+"""One run of a campaign in the process of a worker: from its key to its file, whatever happens on the way."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import torch
+
+from turncoat import registry
+from turncoat.campaign.keys import Key, keys_of
+from turncoat.campaign.messages import Answer, Done, Failed, Job, Progress, Stopped, Warned
+from turncoat.campaign.store import Store
+from turncoat.errors import ResultError, SpecError, TurncoatError
+from turncoat.learning.trackers import Tracker
+from turncoat.learning.training import Training, check_parts
+from turncoat.results.failure import Failure
+from turncoat.results.files import source_hash
+from turncoat.results.result import Environment, Record, Result
+from turncoat.spec import Spec
+
+BREATH = 0.2  # seconds between reports of progress
+GIB = 2**30
+SHARE = 20  # checkpoints may take a twentieth of the time
+
+Tell = Callable[[Answer], None]
+
+
+def check(specs: Iterable[Spec]) -> str | None:
+    """What is wrong with the first spec whose parts cannot be made, in a line."""
+    try:
+        for spec in specs:
+            check_parts(spec)
+    except TurncoatError as error:
+        return str(error)
+    return None
+
+
+def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | Stopped:
+    """Compute a run and leave its result, its checkpoint or its failure as a file."""
+    store, begun, started = Store(job.folder), monotonic(), _now()
+    training: Training | None = None
+    try:
+        with _limited(job.memory), _overheard(tell):
+            key = _key(job)
+            if (done := _done(job, store)) is not None:
+                return done
+            store.failure(job.name).unlink(missing_ok=True)
+            training = _continued(store.checkpoint(job.name)) or Training(key.spec)
+            return _finish(job, key, training, store, tell, stopping)
+    except _Stopping:
+        assert training is not None
+        training.save(store.checkpoint(job.name))
+        return Stopped(rounds=training.state.round)
+    except Exception as error:
+        kind = "memory" if _out_of_memory(error) else "exception"
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        failure = Failure(
+            spec=job.spec,
+            key=job.key,
+            kind=kind,
+            error=text,
+            traceback=traceback.format_exc(),
+            rounds=training.state.round if training else 0,
+            seconds=monotonic() - begun,
+            environment=Environment.here(job.spec.device, job.spec.threads or 1),
+            source_hash=source_hash(),
+            started=started,
+            finished=_now(),
+        )
+        failure.save(store.failure(job.name))
+        store.checkpoint(job.name).unlink(missing_ok=True)
+        return Failed(error=text)
+
+
+class _Stopping(Exception):  # noqa: N818
+    """The driver wants the run stopped."""
+
+
+def _key(job: Job) -> Key:
+    """The key as this process finds it; raises `ResultError` where that is not what was planned."""
+    (key,) = keys_of([job.spec])
+    if key.digest != job.key:
+        raise ResultError("the code, the data or a file of the user's own is not what it was when the campaign began")
+    return key
+
+
+def _done(job: Job, store: Store) -> Done | None:
+    """The answer for a run whose result is there: who computed it was killed before it could say so."""
+    try:
+        result = Result.load(store.result(job.name))
+    except ResultError:
+        return None
+    if result.key != job.key or job.save_attack is not None:
+        return None
+    return Done(accuracy=result.final_accuracy, flags=result.flags)
+
+
+def _finish(job: Job, key: Key, training: Training, store: Store, tell: Tell, stopping: Callable[[], bool]) -> Done:
+    checkpoint = store.checkpoint(job.name)
+    told = saved = monotonic()
+    pause = job.every
+
+    def watch(rounds: int, record: Record | None) -> None:
+        nonlocal told, saved, pause
+        if stopping():
+            raise _Stopping
+        now = monotonic()
+        if now - told >= BREATH:
+            tell(Progress(rounds=rounds))
+            told = now
+        if now - saved >= pause and rounds < job.spec.rounds:
+            training.save(checkpoint)
+            saved = monotonic()
+            pause = max(job.every, SHARE * (saved - now))
+
+    def planning(simulated: int, budget: float) -> None:
+        nonlocal told
+        if stopping():
+            raise _Stopping
+        if monotonic() - told >= BREATH:
+            tell(Progress(rounds=training.state.round, simulated=simulated, budget=budget))
+            told = monotonic()
+
+    result = training.finish(watch, planning, [_tracker(name) for name in job.trackers])
+    _key(job)  # what was edited meanwhile may or may not have been read
+    result = msgspec.structs.replace(result, key=key.digest, files=key.files, data_files=key.data)
+    if job.save_attack is not None:
+        training.plan().save(job.save_attack)
+    result.save(store.result(job.name))
+    checkpoint.unlink(missing_ok=True)
+    return Done(accuracy=result.final_accuracy, flags=result.flags)
+
+
+def _tracker(name: str) -> Tracker:
+    return registry.load_own(name)()
+
+
+def _continued(checkpoint: Path) -> Training | None:
+    """The run saved there; one that cannot be read is begun anew."""
+    try:
+        return Training.load(checkpoint) if checkpoint.exists() else None
+    except (ResultError, SpecError):
+        return None
+
+
+@contextmanager
+def _limited(memory: float | None):
+    """Make allocations beyond so many GiB of this process's data fail, where the system can."""
+    if memory is None:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(memory * GIB), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it came from, says that there was no memory left; torch says so in words."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and _out_of_memory(before)
+
+
+@contextmanager
+def _overheard(tell: Tell):
+    """Pass warnings on to the driver, each once."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, category, *_, **__: tell(Warned(text=f"{category.__name__}: {message}"))
+        yield
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

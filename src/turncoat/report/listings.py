@@ -1,0 +1,133 @@
+"""What a report lists: tables that sort and filter, what the runs share, what they were computed with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from turncoat.report.differences import Differences
+from turncoat.report.summary import spread_text
+from turncoat.results.plots import FOLLOWERS
+from turncoat.results.result import Result
+from turncoat.results.settings import attack_of, attack_text, by_numbers, seeds_text
+from turncoat.results.statistics import metric_of
+
+COMPARED = ("rule", "attack", "seed")  # they have columns of their own in the table of all runs
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; one of numbers is sorted by them."""
+
+    name: str
+    number: bool = False
+    look: str = "name"
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands in a cell, and the number behind it."""
+
+    text: str
+    number: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that sorts and filters."""
+
+    columns: list[Column]
+    rows: list[list[Value]] = field(default_factory=list)
+
+
+def runs_table(results: Sequence[Result]) -> Table:
+    """All runs: what was compared, what else varies, how they ended; then their flags and keys where any has some."""
+    varying = [name for name in _varying(results) if name not in COMPARED]
+    flagged, keyed = any(result.flags for result in results), any(result.key for result in results)
+    columns = [Column("rule"), Column("attack"), Column("seed")]
+    columns += [Column(name, number=True) for name in ("final", "best", "rounds/s")]
+    columns += [*map(Column, varying), *[Column("flags", look="bad")] * flagged, *[Column("key")] * keyed]
+    table = Table(columns)
+    for result in results:
+        metric, spec, told = metric_of([result]), result.spec, _told(result)
+        unit, speed = "%" if metric.fraction else metric.title, result.rounds_per_second
+        names = [spec.rule, attack_text(attack_of(result)), seeds_text(spec.seed)]
+        ends = [Value(f"{metric.text(end)} {unit}", end) for end in (metric.final(result), metric.best(result))]
+        ends.append(Value(f"{speed:.0f}" if speed >= 100 else f"{speed:.3g}", speed))
+        others = [told[name] for name in varying] + ["; ".join(result.flags)] * flagged + [result.key[:16]] * keyed
+        table.rows.append([*map(Value, names), *ends, *map(Value, others)])
+    return table
+
+
+def _varying(results: Sequence[Result]) -> list[str]:
+    """The fields in which the specs differ, without those that only follow others."""
+    led = {name for name, leader in FOLLOWERS.items() if all(_same(result, name, leader) for result in results)}
+    return [name for name, values in fields(results).items() if len(values) > 1 and name not in led | {"data"}]
+
+
+def _same(result: Result, name: str, other: str) -> bool:
+    return getattr(result.spec, name) == getattr(result.spec, other)
+
+
+def changes_table(differences: Differences) -> Table:
+    """All cells that two folders have in common."""
+    titles = {change.setting for change in differences.changes}
+    first, second = differences.names
+    columns = [Column("setting")] * (len(titles) > 1) + [Column("rule"), Column("attack")]
+    columns += [Column(name, number=True) for name in (first, second, "change", "seeds", "identical")]
+    table = Table([*columns, Column("beyond the spread", look="bad")])
+    for change in differences.changes:
+        metric = change.metric
+        moved = (
+            "0" if change.moved == 0 else f"{100 * change.moved:+.1f}" if metric.fraction else f"{change.moved:+.3g}"
+        )
+        beyond = {True: "yes", False: "", None: "one seed" if change.moved else ""}[change.beyond]
+        table.rows.append(
+            [
+                *[Value(change.setting)] * (len(titles) > 1),
+                Value(change.rule),
+                Value(attack_text(change.attack)),
+                *(Value(spread_text(metric, spread), spread.mean) for spread in (change.a, change.b)),
+                Value(moved if change.moved else "0", change.moved),
+                Value(str(change.a.seeds), change.a.seeds),
+                Value(f"{change.identical} of {change.a.seeds}", change.identical),
+                Value(beyond),
+            ]
+        )
+    return table
+
+
+def fields(results: Sequence[Result]) -> dict[str, list[str]]:
+    """The different values of each field of the specs but the seeds, and of where the data is from."""
+    told = [_told(result) for result in results]
+    return {name: sorted({each[name] for each in told}, key=by_numbers) for name in (told[0] if told else ())}
+
+
+def _told(result: Result) -> dict[str, str]:
+    spec = {name: str(value) for name, value in msgspec.structs.asdict(result.spec).items() if name != "seed"}
+    return spec | {"data": f"{result.data_origin} (sha256 {result.data_checksum[:12]})"}
+
+
+def seeds(results: Sequence[Result]) -> dict[str, str]:
+    """The four streams of each seed, by its name."""
+    found = {}
+    for result in results:
+        streams = msgspec.structs.asdict(result.spec.seed)  # type: ignore[arg-type]  # resolved
+        found[f"seed {seeds_text(result.spec.seed)}"] = ", ".join(f"{name} {seed}" for name, seed in streams.items())
+    return dict(sorted(found.items(), key=lambda item: by_numbers(item[0])))
+
+
+def environments(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """What the runs were computed with, the most frequent first."""
+    found = Counter(
+        (tuple(msgspec.structs.asdict(result.environment).items()), result.gradients, result.source_hash[:12])
+        for result in results
+    )
+    return [
+        {"runs": runs, **dict(items), "gradients": gradients, "turncoat's code": source}
+        for (items, gradients, source), runs in found.most_common()
+    ]

@@ -1,0 +1,55 @@
+"""What a run that failed leaves behind: a file beside the results, so that nobody has to guess."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from turncoat.errors import ResultError
+from turncoat.results.files import write_atomically
+from turncoat.results.result import SCHEMA_VERSION, Environment
+from turncoat.spec import Spec
+
+FAILED = "failed"  # the folder, below that of the results
+
+
+class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A run that came to no result.
+
+    `kind` says whether it raised, took too long, took too much memory, or its process was killed again and again;
+    `error` says it in a line. `rounds` were done before, in `seconds` since its last start.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    spec: Spec
+    key: str
+    kind: Literal["exception", "timeout", "memory", "killed"]
+    error: str
+    traceback: str = ""
+    rounds: int
+    seconds: float
+    environment: Environment
+    source_hash: str
+    started: str
+    finished: str
+
+    def save(self, path: Path | str) -> Path:
+        """Write the failure as JSON, whole or not at all; raises `ResultError`."""
+        return write_atomically(path, msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Failure:
+        """Read a failure; raises `ResultError` for a file that is none."""
+        try:
+            return msgspec.json.decode(Path(path).read_bytes(), type=cls)
+        except OSError as error:
+            raise ResultError(f"cannot read {path}: {error.strerror or error}") from None
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise ResultError(f"{path} is no record of a failed run: {error}") from None
+
+
+def read_failures(folder: Path | str) -> list[Failure]:
+    """The failed runs of a results folder, by file name; raises `ResultError` for a file that is none."""
+    return [Failure.load(path) for path in sorted((Path(folder) / FAILED).glob("*.json"))]
