@@ -3,15 +3,19 @@
 python benchmarks/render.py demo/               # the demo's table and picture, into README.md
 python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
 python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
+python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import vl_convert
 
+from turncoat.learning.training import train
+from turncoat.linalg.allocator import tune_allocator
 from turncoat.presets import NOT_OFFERED, PRESETS
 from turncoat.report.export import VEGA_LITE, sheets
 from turncoat.report.sections import Report
@@ -50,7 +54,29 @@ def presets() -> dict[str, str]:
     return {"presets": "\n".join(lines), "not offered": "\n".join(missing)}
 
 
+def planning() -> None:
+    """S0's setting of mean estimation, seed 0: Krum under classical attacks, NLP and lookahead."""
+    tune_allocator()
+    setting = {"n": 12, "f": 5, "lr": 0.5, "clip": 2.0, "batch": 1, "rounds": 8, "evaluate_every": 1, "threads": 1}
+    attacks = [
+        "lookahead(budget=8000)",
+        "nlp(objective=1, budget=8000)",
+        "alie",
+        "sign_flip",
+        "ipm",
+        "mimic",
+        "min_max",
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*has no guarantee")
+        first, *others = (train("mean_estimation", rule="krum", attack=attack, **setting) for attack in attacks)
+    first.plot(*others).save(ROOT / "docs" / "images" / "planning.png", ppi=110)
+
+
 def main() -> None:
+    if sys.argv[1:] == ["planning"]:
+        planning()
+        return
     if sys.argv[1:] == ["presets"]:
         for mark, text in presets().items():
             insert(ROOT / "docs" / "conventions.md", mark, text)
