@@ -80,8 +80,8 @@ def test_times_are_those_of_the_runs_most_alike():
     times = Times()
     base = resolve(Spec(n=10, f=2, rounds=100, threads=1))
     assert times.of(base) is None
-    times.add(base, 10.0)
-    times.add(resolve(Spec(n=10, f=2, rounds=100, threads=1, attack="ssnlp")), 500.0)
+    times.add(base, 10.0, 100)
+    times.add(resolve(Spec(n=10, f=2, rounds=100, threads=1, attack="ssnlp")), 500.0, 100)
     assert times.of(resolve(Spec(n=10, f=2, rounds=300, threads=1))) == pytest.approx(30)
     assert times.of(resolve(Spec(n=10, f=2, rounds=100, rule="krum", attack="ssnlp", threads=1))) == pytest.approx(500)
     assert times.of(resolve(Spec(task="mean_estimation", n=10, f=2))) is None

@@ -104,7 +104,6 @@ def test_a_result_of_other_code_or_data_is_not_used(tmp_path, monkeypatch):
 def test_runs_that_fail_are_recorded_and_the_others_go_on(own, monkeypatch):
     monkeypatch.setattr("turncoat.campaign.runner.RESUMED", 1)
     rules = ["own.py:raises", "own.py:leaves", "own.py:dies", "own.py:dies_once", "own.py:good"]
-    rules.append("edits.py:edits")
     grid = SMALL | {"rule": rules}
     finished = run(grid, "out", jobs=2, progress=False)
     assert {result.spec.rule for result in finished.results} == {"own.py:dies_once", "own.py:good"}
@@ -116,7 +115,6 @@ def test_runs_that_fail_are_recorded_and_the_others_go_on(own, monkeypatch):
     assert failed["leaves"].kind == failed["dies"].kind == "killed"
     assert "left with code 3" in failed["leaves"].error
     assert "SIGKILL" in failed["dies"].error
-    assert "not what it was when the campaign began" in failed["edits.py:edits"].error
 
     grid["rule"] = ["own.py:raises", "own.py:good"]
     assert statuses(grid, "out")["own.py:raises"] == ("failed", "exception: ValueError: this rule always fails")
@@ -127,6 +125,68 @@ def test_runs_that_fail_are_recorded_and_the_others_go_on(own, monkeypatch):
     again = run(grid, "out", jobs=1, progress=False, retry_failed=True)
     assert len(again.failures) == 1
     assert times("out/failed") != before
+
+
+def test_an_edit_in_the_middle_stops_the_campaign_and_costs_nothing(own):
+    grid = SMALL | {"rule": ["median", "edits.py:edits", "own.py:good"], "rounds": 3}
+    with pytest.raises(
+        ResultError, match="a file of the user's own changed since the campaign was planned: start again"
+    ):
+        run(grid, "out", jobs=1, progress=False)
+    assert not Path("out/failed").exists()
+    found = statuses(grid, "out")
+    assert found["median"] == ("done", "")
+    assert found["own.py:good"] == found["edits.py:edits"] == ("new", "")
+
+
+def test_the_users_own_code_leaves_no_traces_in_other_runs(own):
+    (own / "traces.py").write_text(
+        "import torch\ntorch.set_default_dtype(torch.float64)\ncalls = []\n"
+        "def rule(X):\n    calls.append(1)\n    return X.mean(0) / len(calls)\n"
+    )
+    alone = {}
+    for rule in ("median", "traces.py:rule"):
+        (alone[rule],) = run(SMALL | {"rule": rule}, "alone", jobs=1, progress=False).results
+    grid = SMALL | {"rule": ["traces.py:rule", "median"], "seed": [1, 0]}
+    for result in run(grid, "together", jobs=1, progress=False).results:
+        if result.key == alone[result.spec.rule].key:
+            assert result.records == alone.pop(result.spec.rule).records
+    assert not alone
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_no_run(own, capfd):
+    Path("out").mkdir()
+    Path("out/unfinished").write_text("in the way")
+    grid = SMALL | {"rule": "median", "rounds": 3000}
+    assert len(run(grid, "out", jobs=1, checkpoint_every=0.05).results) == 1
+    assert "no checkpoint: cannot write" in capfd.readouterr().err
+
+
+def test_a_worker_that_dies_while_what_it_forked_lives_on_is_noticed(own):
+    (own / "forks.py").write_text(
+        "import os, signal, time\n"
+        "def rule(X):\n"
+        "    if not os.path.exists('forked'):\n"
+        "        open('forked', 'x').close()\n"
+        "        if os.fork() == 0:\n            time.sleep(600)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return X.mean(0)\n"
+    )
+    assert len(run(SMALL | {"rule": "forks.py:rule"}, "out", progress=False).results) == 1
+
+
+def test_a_worker_does_not_begin_campaigns_of_its_own(own):
+    (own / "again.py").write_text(
+        "import turncoat as tc\ntc.run({'n': 8, 'f': 2}, 'other')\ndef rule(X):\n    return X.mean(0)\n"
+    )
+    with pytest.raises(SpecError, match="a worker of a campaign began another one"):
+        run(SMALL | {"rule": "again.py:rule"}, "out", progress=False)
+
+
+def test_parts_that_take_forever_to_make_end_with_the_time_limit(own):
+    (own / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    with pytest.raises(SpecError, match="did not end within 6 seconds"):
+        run(SMALL | {"rule": "slow.py:rule"}, "out", timeout=6, progress=False)
 
 
 def test_too_much_time_and_too_much_memory_are_failures(own):
@@ -146,7 +206,20 @@ def test_mistakes_show_before_anything_runs(own):
         run(SMALL | {"rule": ["mean", "nowhere.py:rule"]}, "out", progress=False)
     with pytest.raises(SpecError, match=r"own\.py has no 'goods'"):
         run(SMALL | {"rule": ["mean", "own.py:goods"]}, "out", progress=False)
-    for wrong in ({"jobs": 0}, {"engine": "rya"}, {"timeout": 0}, {"memory": -1}):
+    with pytest.raises(SpecError, match=r"there is no file nowhere\.py"):
+        run(SMALL, "out", progress=False, trackers=["nowhere.py:Diary"])
+    for wrong in ({"campaign": [{"n": 8}]}, {"campaign": 3}):
+        with pytest.raises(SpecError, match="a campaign is a TOML file, a table or a list of Specs"):
+            run(**wrong)
+    for wrong in (
+        {"trackers": "diary.py:Diary"},
+        {"trackers": [3]},
+        {"checkpoint_every": float("nan")},
+        {"jobs": 0},
+        {"engine": "rya"},
+        {"timeout": 0},
+        {"memory": -1},
+    ):
         with pytest.raises(SpecError, match=next(iter(wrong))):
             run(SMALL, "out", progress=False, **wrong)
     assert not list(Path("out").glob("*.json"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from turncoat.campaign.messages import Answer, Done, Failed, Lost, Progress, Stopped, Warned
-from turncoat.campaign.plan import Cell, Plan, Times
+from turncoat.campaign.messages import Answer, Began, Done, Failed, Lost, Progress, Stopped, Warned
+from turncoat.campaign.plan import Cell, Plan
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -27,33 +27,51 @@ class Standing:
         self.workers, self.total = workers, len(plan.cells)
         self.failed = 0 if retry_failed else plan.counts.get("failed", 0)
         self.done = self.total - len(left) - self.failed
+        self._first: dict[str, int] = {}
         self.running: dict[int, tuple[Cell, float, Progress]] = {}
         self.ended: list[tuple[float, Cell]] = []
         """The final accuracies that are known, with their runs."""
+        self.line = ""
+        """`summary`, as of the last second."""
         self._left = {cell.name: cell for cell in left}
-        self._times = Times()
+        self._times, self._summed = plan.times, -1.0
+        self._told()
 
     def hear(self, worker: int, cell: Cell, answer: Answer) -> float:
         """What a worker says of its run; returns the seconds that it has been at it."""
-        _, begun, _ = self.running.setdefault(worker, (cell, monotonic(), Progress(rounds=0)))
+        _, begun, before = self.running.get(worker, (cell, monotonic(), Progress(rounds=0)))
+        running = dict(self.running)  # as a view on another thread goes through those that it knows
         match answer:
+            case Began(rounds=rounds):
+                self._first[cell.name] = rounds
+                running[worker] = cell, begun, Progress(rounds=rounds)
             case Progress():
-                self.running[worker] = cell, begun, answer
+                running[worker] = cell, begun, answer
             case Done(accuracy=accuracy):
                 self.done += 1
                 self.ended += [] if accuracy is None else [(accuracy, cell)]
-                self._times.add(cell.key.spec, monotonic() - begun)
+                played = cell.key.spec.rounds - self._first.get(cell.name, 0)
+                self._times.add(cell.key.spec, monotonic() - begun, played)
                 del self._left[cell.name]
             case Failed():
                 self.failed += 1
                 del self._left[cell.name]
-        if not isinstance(answer, Progress | Warned):
-            del self.running[worker]
+            case Warned():
+                running[worker] = cell, begun, before
+        if not isinstance(answer, Began | Progress | Warned):
+            running.pop(worker, None)
+        self.running = running
+        self._told(now=not isinstance(answer, Progress))
         return monotonic() - begun
+
+    def _told(self, now: bool = True) -> None:
+        """Sum up, if it is time to."""
+        if now or monotonic() - self._summed > 1:
+            self._summed, self.line = monotonic(), self.summary()
 
     def seconds(self) -> float | None:
         """What is left, spread over the workers; None before anything like it was measured."""
-        times = {name: self._times.of(cell.key.spec) or cell.seconds for name, cell in self._left.items()}
+        times = {name: self._times.of(cell.key.spec) for name, cell in self._left.items()}
         known = [time for time in times.values() if time is not None]
         if not known:
             return None
@@ -82,9 +100,9 @@ class Lines:
             case Done(accuracy=accuracy, flags=flags):
                 end = "" if accuracy is None else f": {accuracy:.1%}"
                 doubts = f" ({'; '.join(flags)})" if flags else ""
-                self.say(f"{label(cell)}{end} in {in_words(seconds)}{doubts}; {self.standing.summary()}")
+                self.say(f"{label(cell)}{end} in {in_words(seconds)}{doubts}; {self.standing.line}")
             case Failed(error=error):
-                self.say(f"{label(cell)} FAILED: {error}; {self.standing.summary()}")
+                self.say(f"{label(cell)} FAILED: {error}; {self.standing.line}")
             case Lost(why=why):
                 self.say(f"{label(cell)} is taken up again: {why}")
             case Stopped(rounds=rounds):
@@ -94,7 +112,8 @@ class Lines:
                 self.say(f"{label(cell)}: {text}")
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody reads it any more
+            print(line, file=sys.stderr, flush=True)
 
 
 class View(Lines):
@@ -123,12 +142,12 @@ class View(Lines):
         from rich.text import Text
 
         standing = self.standing
-        running = [standing.running[worker] for worker in sorted(standing.running)]
+        running = [run for _, run in sorted(standing.running.items(), key=lambda item: item[0])]
         table = Table.grid(padding=(0, 1))
         under_way = sum(progress.rounds / max(cell.key.spec.rounds, 1) for cell, _, progress in running)
         ended = standing.done + standing.failed
         whole = ProgressBar(total=max(standing.total, 1), completed=ended + under_way, width=WIDTH)
-        table.add_row(whole, Text(standing.summary(), "bold"))
+        table.add_row(whole, Text(standing.line, "bold"))
         for cell, _, progress in running:
             rounds = cell.key.spec.rounds
             text = f"{label(cell)}  {progress.rounds}/{rounds}"

@@ -10,11 +10,13 @@ import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any
 
 from turncoat.campaign.messages import (
+    WITHIN,
     Answer,
     Check,
-    Checked,
     Job,
     Lost,
     Order,
@@ -52,23 +54,31 @@ class LocalEngine:
     def receive(self, timeout: float | None) -> list[tuple[int, Answer]]:
         """What workers have to say, after at most so many seconds."""
         places = {connection: worker for worker, (_, connection) in self._processes.items()}
-        return [(places[ready], self._read(places[ready], ready)) for ready in wait(list(places), timeout)]  # type: ignore[index, arg-type]
+        heard: list[Any] = wait(list(places), timeout)
+        answers = [(places[connection], self._read(places[connection], connection)) for connection in heard]
+        for worker, (process, connection) in list(self._processes.items()):
+            if connection not in heard and process.poll() is not None and not connection.poll():
+                answers.append((worker, self._end(worker)))  # what it forked may hold its end of the line
+        return answers
 
     def _read(self, worker: int, connection: Connection) -> Answer:
         try:
             return decode_answer(connection.recv_bytes())
         except (EOFError, OSError):
-            process, _ = self._processes.pop(worker)
-            connection.close()
-            return _ended(process.wait())
+            self._processes[worker][0].wait()
+            return self._end(worker)
 
     def kill(self, worker: int) -> None:
-        """End a worker at once; it is replaced when it is needed again."""
+        """End a worker at once, and what it has forked; it is replaced when it is needed again."""
         if worker in self._processes:
-            process, connection = self._processes.pop(worker)
-            connection.close()
-            process.kill()
-            process.wait()
+            self._end(worker)
+
+    def _end(self, worker: int) -> Lost:
+        process, connection = self._processes.pop(worker)
+        connection.close()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return _ended(process.wait())
 
     def close(self) -> None:
         for worker in list(self._processes):
@@ -77,9 +87,11 @@ class LocalEngine:
 
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = Pipe()
-    command = [sys.executable, "-m", "turncoat.campaign.local", str(theirs.fileno())]
+    command = [sys.executable, "-P", "-m", "turncoat.campaign.local", str(theirs.fileno())]
     environment = dict.fromkeys(THREADS, "1") | os.environ
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # so that names mean there what they mean here
+    path = (str(folder) or str(Path.cwd()) for folder in sys.path)
+    environment["PYTHONPATH"] = os.pathsep.join(path)  # so that names mean there what they mean here
+    environment[WITHIN] = "1"
     process = subprocess.Popen(
         command,
         pass_fds=[theirs.fileno()],
@@ -95,11 +107,14 @@ def _start() -> tuple[subprocess.Popen[bytes], Connection]:
 def _ended(code: int) -> Lost:
     if code >= 0:
         return Lost(why=f"its process left with code {code}", killed=False)
-    return Lost(why=f"its process was ended by {signal.Signals(-code).name}", killed=True)
+    known = -code in set(signal.Signals)
+    return Lost(why=f"its process was ended by {signal.Signals(-code).name if known else -code}", killed=True)
 
 
 def main(connection: Connection) -> None:
     """The life of a worker: orders come in on a thread of their own, which ends the process when the driver does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the driver's to handle, and then it asks
+        signal.signal(number, signal.SIG_IGN)
     jobs: queue.SimpleQueue[Job | Check] = queue.SimpleQueue()
     stopping = threading.Event()
     saying = threading.Lock()
@@ -126,7 +141,7 @@ def main(connection: Connection) -> None:
     tune_allocator()
     while True:
         job = jobs.get()
-        tell(Checked(error=check(job.specs)) if isinstance(job, Check) else work(job, tell, stopping.is_set))
+        tell(check(job, tell) if isinstance(job, Check) else work(job, tell, stopping.is_set))
 
 
 if __name__ == "__main__":

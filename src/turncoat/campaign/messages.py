@@ -8,6 +8,8 @@ import msgspec
 
 from turncoat.spec import Spec
 
+WITHIN = "TURNCOAT_WORKER"  # an environment variable that workers have
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A run to be computed: which, under what name in which folder, and how carefully."""
@@ -28,6 +30,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Make the parts of these runs, short of reading data, before any of them begins."""
 
     specs: list[Spec]
+    trackers: tuple[str, ...] = ()
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -38,6 +41,12 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What is wrong with the parts, if anything."""
 
     error: str | None
+
+
+class Began(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A run begins, or continues after so many rounds."""
+
+    rounds: int
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -67,6 +76,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     error: str
 
 
+class Changed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The run is not what was planned: code, data or a file of the user's own were changed meanwhile."""
+
+    what: str
+
+
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The run was stopped, as asked; what was done is saved."""
 
@@ -84,7 +99,7 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Order = Job | Check | Stop
-Answer = Checked | Progress | Warned | Done | Failed | Stopped | Lost
+Answer = Checked | Began | Progress | Warned | Done | Failed | Changed | Stopped | Lost
 _orders: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Order)
 _answers: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Answer)
 encode = msgspec.msgpack.Encoder().encode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,12 @@ from turncoat.campaign.keys import Key, keys_of
 from turncoat.campaign.store import Store
 from turncoat.errors import ResultError
 from turncoat.results.failure import Failure
+from turncoat.results.result import SCHEMA_VERSION
 from turncoat.spec import Spec
 
 Status = Literal["done", "failed", "stopped", "new", "again"]
 ALIKE = (  # what two runs share whose rounds should take alike, the surest sign first
-    ("task", "n", "batch", "local_steps", "gradients", "device", "threads", "rule", "attack"),
+    ("task", "n", "batch", "local_steps", "device", "threads", "rule", "attack"),
     ("task", "n", "attack"),
     ("task", "n"),
     ("task",),
@@ -41,6 +43,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What planning wants to know of a result."""
 
+    schema_version: Literal[SCHEMA_VERSION]  # type: ignore[valid-type]
     spec: Spec
     key: str = ""
     files: dict[str, str] = {}
@@ -54,11 +57,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return sum(spent for spent in self.timings.values() if isinstance(spent, int | float))
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A campaign as it stands, in the order of its runs."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A campaign as it stands, in the order of its runs, and how long runs of the folder took."""
 
     folder: str
     cells: list[Cell]
+    times: Times = field(default_factory=lambda: Times(), repr=False)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -92,7 +97,7 @@ def survey(specs: Iterable[Spec], folder: Path | str) -> Plan:
     for name, key in keys.items():
         status, why = _status(store, name, key, headers, same)
         cells.append(Cell(name=name, key=key, status=status, why=why, seconds=times.of(key.spec)))
-    return Plan(folder=str(folder), cells=cells)
+    return Plan(folder=str(folder), cells=cells, times=times)
 
 
 def _headers(store: Store) -> dict[str, Header]:
@@ -132,10 +137,12 @@ def _comparable(spec: Spec) -> bytes:
 
 def _changed(key: Key, before: Header) -> str:
     """What a result of the same spec was computed with that is no longer so."""
+    if not before.key:
+        return "its result is not of a campaign"
     changes = [name for name in key.files.keys() | before.files.keys() if key.files.get(name) != before.files.get(name)]
     changes += ["the data"] if key.data != before.data_files else []
     changes += ["turncoat's own code"] if key.source != before.source_hash else []
-    return f"{' and '.join(sorted(changes))} changed" if changes else "its result is not of a campaign"
+    return f"{' and '.join(sorted(changes))} changed" if changes else "its result is not whole"
 
 
 class Times:
@@ -144,13 +151,13 @@ class Times:
     def __init__(self, measured: Iterable[Header] = ()) -> None:
         self._sums: dict[tuple[Any, ...], tuple[float, int]] = {}
         for header in measured:
-            self.add(header.spec, header.seconds)
+            self.add(header.spec, header.seconds, header.spec.rounds)
 
-    def add(self, spec: Spec, seconds: float) -> None:
-        """A run took so long."""
+    def add(self, spec: Spec, seconds: float, played: int) -> None:
+        """So many rounds of a run took so long."""
         for fields in ALIKE:
             total, rounds = self._sums.get(_sign(spec, fields), (0.0, 0))
-            self._sums[_sign(spec, fields)] = total + seconds, rounds + max(spec.rounds, 1)
+            self._sums[_sign(spec, fields)] = total + seconds, rounds + max(played, 1)
 
     def of(self, spec: Spec) -> float | None:
         """What a run may take: its rounds at the speed of the runs most like it; None where there are none."""

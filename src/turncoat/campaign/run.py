@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from turncoat import registry
 from turncoat.campaign.grid import expand, read_grid
 from turncoat.campaign.live import Standing, shown
+from turncoat.campaign.messages import WITHIN
 from turncoat.campaign.plan import Plan, survey
 from turncoat.campaign.runner import Care, Driver, Engine
 from turncoat.campaign.store import Store
 from turncoat.data import stored
-from turncoat.errors import SpecError
+from turncoat.errors import ResultError, SpecError
 from turncoat.results.failure import Failure
 from turncoat.results.result import Result
 from turncoat.spec import Spec, task_parts
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     Campaign = Path | str | Mapping[str, Any] | Sequence[Spec]
     """A TOML file, what it would hold, or the runs themselves."""
 
+Number = TypeVar("Number", float, "float | None")
 ENGINES = ("local", "ray")
 
 
@@ -69,12 +73,16 @@ def run(
     Raises `SpecError` for what is no campaign, before any run begins; `DataUnavailableError` for a data set that cannot
     be had; `ResultError` where the folder is in use or cannot be written.
     """
+    if WITHIN in os.environ:
+        raise SpecError("a worker of a campaign began another one: put `run` under `if __name__ == '__main__':`")
+    if isinstance(trackers, str) or not all(isinstance(tracker, str) for tracker in trackers):
+        raise SpecError("trackers takes a list of `path.py:Class` names: each worker makes its own")
     specs = _specs(campaign)
     care = Care(
         retry_failed=retry_failed,
         timeout=_positive("timeout", timeout),
         memory=_positive("memory", memory),
-        every=checkpoint_every,
+        every=_positive("checkpoint_every", checkpoint_every),
         save_attack=save_attack,
         trackers=trackers,
     )
@@ -85,7 +93,7 @@ def run(
         _obtain(specs)
         todo = survey(specs, folder)
         if save_attack is not None:
-            todo = Plan(folder=todo.folder, cells=[msgspec.structs.replace(todo.cells[0], status="new")])
+            todo = replace(todo, cells=[msgspec.structs.replace(todo.cells[0], status="new")])
         if left := [cell.key.spec for cell in todo.left(retry_failed)]:
             hands = _engine(engine, left, store.folder, jobs, address)
             with shown(Standing(todo, hands.workers, retry_failed), quiet=not progress) as watch:
@@ -96,12 +104,16 @@ def run(
 def _specs(campaign: Campaign) -> list[Spec]:
     if isinstance(campaign, Path | str):
         return read_grid(campaign)
-    return expand(campaign) if isinstance(campaign, Mapping) else list(campaign)
+    if isinstance(campaign, Mapping):
+        return expand(campaign)
+    if isinstance(campaign, Sequence) and all(isinstance(spec, Spec) for spec in campaign):
+        return list(campaign)
+    raise SpecError(f"a campaign is a TOML file, a table or a list of Specs, got {campaign!r:.50}")
 
 
-def _positive(name: str, value: float | None) -> float | None:
-    if value is not None and not value > 0:
-        raise SpecError(f"{name} must be above 0, got {value!r}")
+def _positive(name: str, value: Number) -> Number:
+    if value is not None and not 0 < value < math.inf:
+        raise SpecError(f"{name} must be above 0 and finite, got {value!r}")
     return value
 
 
@@ -142,4 +154,6 @@ def _finished(store: Store, todo: Plan) -> Finished:
             results.append(Result.load(store.result(cell.name)))
         elif store.failure(cell.name).exists():
             failures.append(Failure.load(store.failure(cell.name)))
+        else:
+            raise ResultError(f"{cell.name} was computed, and is no longer in {store.folder}")
     return Finished(results=results, failures=failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 from collections import Counter, deque
@@ -13,10 +14,23 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal, Protocol
 
-from turncoat.campaign.messages import Answer, Check, Checked, Done, Failed, Job, Lost, Order, Progress, Stop, Stopped
+from turncoat.campaign.messages import (
+    Answer,
+    Changed,
+    Check,
+    Checked,
+    Done,
+    Failed,
+    Job,
+    Lost,
+    Order,
+    Progress,
+    Stop,
+    Stopped,
+)
 from turncoat.campaign.plan import Cell, Plan
 from turncoat.campaign.store import Store
-from turncoat.errors import SpecError
+from turncoat.errors import ResultError, SpecError
 from turncoat.results.failure import Failure
 from turncoat.results.files import source_hash
 from turncoat.results.result import Environment
@@ -100,7 +114,7 @@ class Driver:
                     self._hand_out()
                     self._hear(TICK)
                     self._look_at_the_clock()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, ResultError):
                 self._stop()
                 raise
 
@@ -108,13 +122,18 @@ class Driver:
         """Make the parts of all runs, each combination once, on the first worker."""
         parts = ("task", "rule", "attack", "split", "n", "f", "f_actual", "nonfinite", "device")
         specs = {tuple(getattr(cell.key.spec, part) for part in parts): cell.key.spec for cell in self._todo}
-        order, lost = Check(specs=list(specs.values())), 0
+        order, lost = Check(specs=list(specs.values()), trackers=tuple(self.care.trackers)), 0
+        until = math.inf if self.care.timeout is None else monotonic() + self.care.timeout
         if specs:
             self.engine.send(0, order)
         while specs:
+            if monotonic() > until:
+                raise SpecError(f"making the parts of these runs did not end within {self.care.timeout:g} seconds")
             for worker, answer in self.engine.receive(TICK):
                 match answer:
                     case Checked(error=None):
+                        if any(cell.key.files for cell in self._todo):
+                            self.engine.kill(0)  # the user's own code was in it
                         return
                     case Checked(error=str(error)):
                         raise SpecError(error)
@@ -155,9 +174,14 @@ class Driver:
                     running.rounds = rounds
                 case Done() | Stopped():
                     del self._running[worker]
+                    if running.cell.key.files:
+                        self.engine.kill(worker)  # the user's own code was in it, and may have left its traces
                 case Failed():
                     del self._running[worker]
                     self.engine.kill(worker)  # who knows what state it is in
+                case Changed(what=what):
+                    del self._running[worker]
+                    raise ResultError(f"{what}: start again, and only what is concerned will be computed again")
                 case Lost():
                     del self._running[worker]
                     answer = self._take_up(running, answer)
@@ -172,8 +196,11 @@ class Driver:
             return lost
         return self._fail(running, "killed", f"{lost.why} (time {self._lost[name]})")
 
-    def _fail(self, running: Running, kind: Literal["timeout", "killed"], error: str) -> Failed:
+    def _fail(self, running: Running, kind: Literal["timeout", "killed"], error: str) -> Answer:
         spec = running.cell.key.spec
+        if self.store.result(running.cell.name).exists():  # it was done, and could not say so any more
+            self._todo.append(running.cell)
+            return Lost(why=error, killed=True)
         failure = Failure(
             spec=spec,
             key=running.cell.key.digest,
@@ -206,22 +233,23 @@ class Driver:
         for worker in self._running:
             self.engine.send(worker, Stop())
         until = monotonic() + GRACE
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt, ResultError):
             while self._running and monotonic() < until:
                 self._hear(TICK)
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Take SIGTERM for a Ctrl-C."""
+    """Take SIGTERM and SIGHUP for a Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _now() -> str:

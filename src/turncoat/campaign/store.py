@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from turncoat.results.failure import FAILED
 
 UNFINISHED = "unfinished"
 LOCK = ".lock"
+TRIES = 100  # to hold a folder that others give up meanwhile
 
 
 class Store:
@@ -44,38 +46,44 @@ class Store:
         The lock goes with the process, however that ends. A folder in which nothing came about is not left behind.
         """
         path = self.folder / LOCK
-        with _locked(path):
+        with _locked(path) as file:
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                if _is(path, file):
+                    path.unlink()
                 with suppress(OSError):
                     self.folder.rmdir()
 
 
 def _locked(path: Path) -> IO[str]:
     """A file, locked, with our process in it; raises `ResultError` where another holds it, or it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
+    for _ in range(TRIES):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a+")
-            with suppress(ImportError):  # no such locks on this system
-                import fcntl
+        except FileNotFoundError:  # the folder was given up in this moment
+            continue
+        except OSError as error:
+            raise ResultError(f"cannot write into {path.parent}: {error.strerror or error}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with file:
+                file.seek(0)
+                raise ResultError(f"another campaign, process {file.read().strip()}, runs in {path.parent}") from None
+        if _is(path, file):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return file
+        file.close()  # it was given up, and is nobody's lock any more
+    raise ResultError(f"cannot hold {path.parent}: others come and go")
 
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    file.seek(0)
-                    with file:
-                        at_work = file.read().strip()
-                    raise ResultError(f"another campaign, process {at_work}, runs in {path.parent}") from None
-            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:  # not one just given up
-                file.truncate(0)
-                file.write(str(os.getpid()))
-                file.flush()
-                return file
-            file.close()
-    except OSError as error:
-        if isinstance(error, ResultError):
-            raise
-        raise ResultError(f"cannot write into {path.parent}: {error.strerror or error}") from None
+
+def _is(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

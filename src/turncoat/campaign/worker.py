@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,19 @@ import torch
 
 from turncoat import registry
 from turncoat.campaign.keys import Key, keys_of
-from turncoat.campaign.messages import Answer, Done, Failed, Job, Progress, Stopped, Warned
+from turncoat.campaign.messages import (
+    Answer,
+    Began,
+    Changed,
+    Check,
+    Checked,
+    Done,
+    Failed,
+    Job,
+    Progress,
+    Stopped,
+    Warned,
+)
 from turncoat.campaign.store import Store
 from turncoat.errors import ResultError, SpecError, TurncoatError
 from turncoat.learning.trackers import Tracker
@@ -23,7 +35,6 @@ from turncoat.learning.training import Training, check_parts
 from turncoat.results.failure import Failure
 from turncoat.results.files import source_hash
 from turncoat.results.result import Environment, Record, Result
-from turncoat.spec import Spec
 
 BREATH = 0.2  # seconds between reports of progress
 GIB = 2**30
@@ -32,17 +43,22 @@ SHARE = 20  # checkpoints may take a twentieth of the time
 Tell = Callable[[Answer], None]
 
 
-def check(specs: Iterable[Spec]) -> str | None:
+def check(order: Check, tell: Tell) -> Checked:
     """What is wrong with the first spec whose parts cannot be made, in a line."""
     try:
-        for spec in specs:
-            check_parts(spec)
+        with _overheard(tell):
+            for name in order.trackers:
+                registry.load_own(name)
+            for spec in order.specs:
+                check_parts(spec)
     except TurncoatError as error:
-        return str(error)
-    return None
+        return Checked(error=str(error))
+    except Exception as error:
+        return Checked(error=_line(error))
+    return Checked(error=None)
 
 
-def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | Stopped:
+def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | Changed | Stopped:
     """Compute a run and leave its result, its checkpoint or its failure as a file."""
     store, begun, started = Store(job.folder), monotonic(), _now()
     training: Training | None = None
@@ -52,15 +68,16 @@ def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | 
             if (done := _done(job, store)) is not None:
                 return done
             store.failure(job.name).unlink(missing_ok=True)
-            training = _continued(store.checkpoint(job.name)) or Training(key.spec)
+            training = _continued(store.checkpoint(job.name), tell) or Training(key.spec)
             return _finish(job, key, training, store, tell, stopping)
     except _Stopping:
         assert training is not None
-        training.save(store.checkpoint(job.name))
+        _save(training, store.checkpoint(job.name), tell)
         return Stopped(rounds=training.state.round)
+    except _Changed as error:
+        return Changed(what=str(error))
     except Exception as error:
-        kind = "memory" if _out_of_memory(error) else "exception"
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        kind, text = "memory" if _out_of_memory(error) else "exception", _line(error)
         failure = Failure(
             spec=job.spec,
             key=job.key,
@@ -75,20 +92,35 @@ def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | 
             finished=_now(),
         )
         failure.save(store.failure(job.name))
-        store.checkpoint(job.name).unlink(missing_ok=True)
         return Failed(error=text)
 
 
-class _Stopping(Exception):  # noqa: N818
-    """The driver wants the run stopped."""
+class _Stopping(BaseException):
+    """The driver wants the run stopped, whatever the user's own code catches."""
+
+
+class _Changed(Exception):  # noqa: N818
+    """What the run depends on is not what was planned."""
 
 
 def _key(job: Job) -> Key:
-    """The key as this process finds it; raises `ResultError` where that is not what was planned."""
+    """The key as this process finds it; raises `_Changed` where that is not what was planned."""
     (key,) = keys_of([job.spec])
     if key.digest != job.key:
-        raise ResultError("the code, the data or a file of the user's own is not what it was when the campaign began")
+        raise _Changed("turncoat's code, the data or a file of the user's own changed since the campaign was planned")
     return key
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _save(training: Training, checkpoint: Path, tell: Tell) -> None:
+    """Save a run where that is possible; where it is not, the last checkpoint stands, and the run goes on."""
+    try:
+        training.save(checkpoint)
+    except ResultError as error:
+        tell(Warned(text=f"no checkpoint: {error}"))
 
 
 def _done(job: Job, store: Store) -> Done | None:
@@ -99,11 +131,13 @@ def _done(job: Job, store: Store) -> Done | None:
         return None
     if result.key != job.key or job.save_attack is not None:
         return None
+    store.checkpoint(job.name).unlink(missing_ok=True)
     return Done(accuracy=result.final_accuracy, flags=result.flags)
 
 
 def _finish(job: Job, key: Key, training: Training, store: Store, tell: Tell, stopping: Callable[[], bool]) -> Done:
     checkpoint = store.checkpoint(job.name)
+    tell(Began(rounds=training.state.round))
     told = saved = monotonic()
     pause = job.every
 
@@ -116,7 +150,7 @@ def _finish(job: Job, key: Key, training: Training, store: Store, tell: Tell, st
             tell(Progress(rounds=rounds))
             told = now
         if now - saved >= pause and rounds < job.spec.rounds:
-            training.save(checkpoint)
+            _save(training, checkpoint, tell)
             saved = monotonic()
             pause = max(job.every, SHARE * (saved - now))
 
@@ -131,10 +165,10 @@ def _finish(job: Job, key: Key, training: Training, store: Store, tell: Tell, st
     result = training.finish(watch, planning, [_tracker(name) for name in job.trackers])
     _key(job)  # what was edited meanwhile may or may not have been read
     result = msgspec.structs.replace(result, key=key.digest, files=key.files, data_files=key.data)
-    if job.save_attack is not None:
-        training.plan().save(job.save_attack)
     result.save(store.result(job.name))
     checkpoint.unlink(missing_ok=True)
+    if job.save_attack is not None:
+        training.plan().save(job.save_attack)
     return Done(accuracy=result.final_accuracy, flags=result.flags)
 
 
@@ -142,11 +176,12 @@ def _tracker(name: str) -> Tracker:
     return registry.load_own(name)()
 
 
-def _continued(checkpoint: Path) -> Training | None:
+def _continued(checkpoint: Path, tell: Tell) -> Training | None:
     """The run saved there; one that cannot be read is begun anew."""
     try:
         return Training.load(checkpoint) if checkpoint.exists() else None
-    except (ResultError, SpecError):
+    except (ResultError, SpecError) as error:
+        tell(Warned(text=f"begun anew: {error}"))
         return None
 
 

@@ -62,7 +62,7 @@ def plan(
     specs = specs_of(spec, set_, given | {"seed": seed, "device": device})
     todo = plan(specs, output)
     if json:
-        print(msgspec.json.encode(todo).decode())
+        print(msgspec.json.encode({"folder": todo.folder, "cells": todo.cells}).decode())
         return
     _print(todo, workers_of(specs, jobs, len(todo.left())), every)
 
