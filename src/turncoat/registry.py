@@ -15,11 +15,13 @@ import importlib
 import importlib.util
 import inspect
 import math
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from turncoat.errors import SpecError
@@ -234,61 +236,87 @@ def is_own(name: str) -> bool:
 
 
 def load_own(target: str) -> Any:
-    """Import `path.py:name` or `package.module:name`; raises `SpecError` where it is not there."""
+    """Import `path.py:name` or `package.module:name`; raises `SpecError` where it is not there.
+
+    A file that was edited is imported anew, what it imports itself is not, as ever in one process of Python.
+    """
     where, _, attribute = target.rpartition(":")
-    if where.endswith(".py"):
-        path = Path(where)
-        if not path.is_file():
-            raise SpecError(f"{target}: there is no file {where}")
-        content = hashlib.sha256(path.read_bytes()).hexdigest()  # an edited file is another module
-        module_name = f"turncoat_own_{path.stem}_{content[:16]}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules.get(module_name)
-        if module is None:
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module
-            _open(path.resolve().parent)
-            try:
-                spec.loader.exec_module(module)
-            except Exception as error:
-                del sys.modules[module_name]
-                raise SpecError(f"{target}: importing {where} raised {type(error).__name__}: {error}") from error
-    else:
-        try:
-            module = importlib.import_module(where)
-        except Exception as error:
-            raise SpecError(f"{target}: cannot import {where}: {type(error).__name__}: {error}") from error
+    if where.endswith(".py") and not own_path(where).is_file():
+        raise SpecError(f"{target}: there is no file {where}")
+    try:
+        module = _executed(own_path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except Exception as error:
+        raise SpecError(f"{target}: cannot import {where}: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise SpecError(f"{target}: {where} has no {attribute!r}: {suggest(attribute, names)}")
     return getattr(module, attribute)
 
 
+def own_path(where: str) -> Path:
+    """The file that a name like `~/own.py` means."""
+    return Path(where).expanduser().resolve()
+
+
+def _executed(path: Path) -> ModuleType:
+    """A file as a module of its own: another content or another place is another module."""
+    content = path.read_bytes()
+    name = f"turncoat_own_{path.stem}_{hashlib.sha256(os.fsencode(path) + content).hexdigest()[:16]}"
+    _open(path.parent)
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # an edit within a second would not be seen
+    try:
+        exec(compile(content, path, "exec", dont_inherit=True), vars(module))
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.dont_write_bytecode = writes
+    return module
+
+
 def _open(folder: Path) -> None:
-    """Let a file of the user's own import those beside it, and not those of the same names beside another."""
-    others = [other for other in _opened if other != folder]
-    for name, module in list(sys.modules.items()):
-        if Path(getattr(module, "__file__", None) or "/").parent in others and not name.startswith("turncoat_own_"):
+    """Let a file of the user's own import those beside it before any other, and none beside the file before it."""
+    global _opened
+    before, known = _opened
+    if before == folder:
+        return
+    with suppress(ValueError):
+        sys.path.remove(str(before))
+    offered = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    modules = {name: _home(module) for name, module in sys.modules.items() if "." not in name}
+    brought = {name for name, home in modules.items() if home == before is not None and name not in known}
+    hiding = {name for name in modules.keys() & offered - KEPT if modules[name] != folder}
+    for name in list(sys.modules):
+        if name.partition(".")[0] in brought | hiding:
             del sys.modules[name]
-    if folder in _opened:
-        sys.path.remove(str(folder))
-        _opened.remove(folder)
-    sys.path.append(str(folder))
-    _opened.append(folder)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    _opened = folder, set(sys.modules)
 
 
-_opened: list[Path] = []
+def _home(module: Any) -> Path | None:
+    """The folder in which a module that is in no package lies."""
+    place = next(iter(getattr(module, "__path__", None) or ()), None) or getattr(module, "__file__", None)
+    return Path(place).resolve().parent if isinstance(place, str) else None
 
 
-def files(kind: str, call: Call) -> list[Path]:
+KEPT = {*sys.stdlib_module_names, "__main__", "turncoat"}
+_opened: tuple[Path | None, set[str]] = None, set()
+"""The folder whose files are on the path, and the modules that there were before."""
+
+
+def files(call: Call) -> list[str]:
     """The files that a registered component's arguments name, such as the plan of `replay(plan.safetensors)`."""
-    if is_own(call.name):
+    entry = next((entries(kind)[call.name] for kind in ROOMS if call.name in entries(kind)), None)
+    if entry is None or "files" not in entry.traits:
         return []
-    entry = find(kind, expand(call).name)
     given = bind(entry, expand(call))
-    return [Path(str(given[key])) for key in entry.traits.get("files", ()) if key in given]  # type: ignore[union-attr]
+    return [str(given[key]) for key in entry.traits["files"] if key in given]  # type: ignore[union-attr]
 
 
 def accepted(function: Any, **offered: Any) -> dict[str, Any]:
@@ -298,12 +326,3 @@ def accepted(function: Any, **offered: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return {key: value for key, value in offered.items() if key in parameters}
-
-
-def own_file(target: str) -> Path | None:
-    """The file whose content stands behind the user's own part, None where it has none."""
-    where = target.rpartition(":")[0]
-    if where.endswith(".py"):
-        return Path(where)
-    spec = importlib.util.find_spec(where)
-    return Path(spec.origin) if spec and spec.origin else None

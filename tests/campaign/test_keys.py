@@ -7,6 +7,9 @@ import grimp
 import msgspec
 import pytest
 
+from turncoat.attacks.build import OwnAttack
+from turncoat.attacks.planning.moves import Use
+from turncoat.attacks.planning.plan import Plan
 from turncoat.campaign.keys import keys_of
 from turncoat.errors import SpecError
 from turncoat.results.files import COMPUTING
@@ -127,6 +130,52 @@ def test_the_users_own_files_and_what_they_import_change_the_key(tmp_path, monke
         keys_of([spec])
 
 
+def test_what_an_own_part_imports_from_elsewhere_changes_the_key(tmp_path, monkeypatch):
+    """Packages without `__init__.py`, modules of the working folder, and whatever else is on Python's path."""
+    here, lib = tmp_path / "here", tmp_path / "lib"
+    files = {
+        here / "exp/own.py": "import mylib, numpy, torch.nn, json, turncoat\n",
+        here / "mylib.py": "from space.deep.inner import x\n",
+        here / "exp/inner.py": "",
+        lib / "space/deep/inner.py": "def f():\n    import installed\n",
+        lib / "space/near.py": "",
+        lib / "site-packages/installed/__init__.py": "from installed import part\n",
+        lib / "site-packages/installed/part.py": "import mylib, another\n",
+        lib / "site-packages/another.py": "",
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", ["", str(lib), str(lib / "site-packages"), *sys.path])
+    inner = str(lib / "space/deep/inner.py")
+    expected = {
+        "exp/own.py": {"exp/own.py", "mylib.py", inner},
+        str(here / "exp/own.py"): {str(here / "exp/own.py"), "mylib.py", inner},
+        "mylib": {"mylib.py", inner},
+        "space.deep.inner": {"space/deep/inner.py"},
+        "installed.part": {"installed/__init__.py", "installed/part.py", "mylib.py", inner},
+    }
+    for where, names in expected.items():
+        (key,) = keys_of([msgspec.structs.replace(BASE, rule=f"{where}:rule")])
+        assert set(key.files) == names
+    before = digest(spec := msgspec.structs.replace(BASE, rule="exp/own.py:rule"))
+    (lib / "space/deep/inner.py").write_text("x = 2\n")
+    assert digest(spec) != before
+    assert not {"mylib", "space", "installed"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize("where", ["own.py", "sub/own.py", "sub.own"])
+def test_keys_of_a_working_folder_that_is_a_package(where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    (tmp_path / "sub").mkdir()
+    for name in ("__init__.py", "sub/__init__.py", "own.py", "sub/own.py"):
+        (tmp_path / name).write_text("from . import near\nimport math\n")
+    (key,) = keys_of([msgspec.structs.replace(BASE, rule=f"{where}:rule")])
+    assert where.replace(".own", "/own.py") in key.files
+
+
 @pytest.mark.parametrize("rule", ["gone.py:rule", "no_such_package.module:rule"])
 def test_the_key_of_a_missing_own_part_is_an_error(rule):
     with pytest.raises(SpecError, match=rule):
@@ -142,8 +191,40 @@ def test_a_plan_that_is_replayed_is_part_of_the_key(tmp_path):
     assert digest(spec) != first
 
 
+INSIDE = {
+    "mixtailor": {"rule": 'mixtailor(pool=[median, "own.py:rule"])'},
+    "bulyan": {"rule": 'nnm >> bulyan(selection="own.py:rule")'},
+    "a rule of rules": {"rule": """mixtailor(pool=['bulyan(selection="own.py:rule")'])"""},
+    "a chain in a rule": {"rule": 'mixtailor(pool=["nnm >> own.py:rule"])'},
+    "ls_reconstruction": {"rule": 'ls_reconstruction(base="own.py:rule")'},
+    "an attack's pool": {"attack": 'pool(pool=["own.py:rule"])'},
+    "a planner's attacks": {"attack": 'beam(attacks=[alie, "own.py:rule"])'},
+    "a planner's replay": {"attack": "beam(attacks=['replay(file=\"plan.safetensors\")'])"},
+    "a plan's attack": {"attack": "replay('plan.safetensors')", "plan": "own.py:rule"},
+    "a plan's attack of rules": {"attack": "replay('plan.safetensors')", "plan": 'pool(pool=["own.py:rule"])'},
+    "a data set": {"task": "own.py:data/mlp"},
+    "a model": {"task": "digits/own.py:model"},
+    "a split": {"split": "own.py:split"},
+}
+
+
+@pytest.mark.parametrize("where", INSIDE)
+def test_own_parts_are_found_wherever_they_are_named(where, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = dict(INSIDE[where])
+    (tmp_path / "own.py").write_text("rule = 1\n")
+    Plan((Use(OwnAttack(target=given.pop("plan", "alie"))),)).save("plan.safetensors")
+    spec = msgspec.structs.replace(BASE, **given)
+    before = digest(spec)
+    (tmp_path / ("plan.safetensors" if where == "a planner's replay" else "own.py")).write_text("rule = 2\n")
+    assert digest(spec) != before
+
+
 def test_planning_imports_nothing_heavy(tmp_path):
-    (tmp_path / "grid.toml").write_text("n = 10\nf = 2\nseed = [0, 1]\n")
+    (tmp_path / "grid.toml").write_text(
+        f"n = 10\nf = 2\nseed = [0, 1]\nattack = \"replay('{tmp_path / 'plan.safetensors'}')\"\ncontrol = false\n"
+    )
+    Plan((Use(OwnAttack(target="alie")),)).save(tmp_path / "plan.safetensors")
     code = (
         "import sys; from turncoat.campaign.run import plan\n"
         f"assert len(plan({str(tmp_path / 'grid.toml')!r}, {str(tmp_path)!r}).cells) == 2\n"

@@ -582,3 +582,41 @@ def test_tensors_that_do_not_fit():
     x, y = of("point", 2, 3)
     with pytest.raises(SpecError, match="targets of the output's shape"):
         run(learner, learner.initial(), x, y[..., :1])
+
+
+class Overwriting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        return self.linear(x.mul_(2).flatten(1))
+
+
+def in_place_first():
+    return nn.Sequential(nn.Flatten(), nn.LeakyReLU(0.5, inplace=True), nn.Linear(6, CLASSES))
+
+
+def in_place_and_short():
+    return nn.Sequential(nn.Flatten(), nn.ReLU(inplace=True), nn.Linear(6, CLASSES))
+
+
+@pytest.mark.parametrize("make_model", [Overwriting, in_place_first, in_place_and_short])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_writes_to_its_input_leaves_the_data_alone(make_model, method):
+    learner = Learner(make_model(), method=method)
+    x, y = data((2, 3), n=3, b=4, dtype=torch.float32)
+    kept, theta, out = x.clone(), learner.initial(), torch.empty(3, learner.d)
+    losses = [learner.gradients(theta, x, y, out).tolist() for _ in range(2)]
+    loss, _ = learner.evaluate(theta, x[0], y[0])
+    assert torch.equal(learner.outputs(theta, x[0]), learner.outputs(theta, x[0]))
+    learner.local_updates(theta, x[:, None], y[:, None], 0.1, out)
+    learner.plain(x[0])
+    assert torch.equal(x, kept)
+    assert losses[0] == losses[1]
+    assert losses[0][0] == pytest.approx(loss, rel=1e-5)
+
+
+def test_registered_models_get_the_data_itself():
+    for name in SHAPES:
+        assert not Learner(built(name), loss_of(name))._model._forward_pre_hooks

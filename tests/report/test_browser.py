@@ -144,7 +144,7 @@ def test_charts_are_saved(page, campaign):
         if kind == "png":
             assert address.startswith("data:image/png;base64,")
     ours, svg = page.run("Promise.all(blobs.map(blob => blob.text()))")
-    drawn = read_folder(campaign).report
+    drawn = read_folder(campaign)
     expected = table(drawn.charts[place], drawn.runs)
     assert _rows(ours) == _rows(expected)
     assert svg.startswith("<svg")

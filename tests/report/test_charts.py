@@ -9,12 +9,13 @@ import pytest
 import vl_convert
 
 from turncoat.errors import ResultError
-from turncoat.report.charts import colour, heat_map, phases, plans, shade
-from turncoat.report.drawing import COLOURS, rounded, rows, seeds_text, styles
+from turncoat.report.charts import colour, heat_map, phases, plans, shades
+from turncoat.report.drawing import COLOURS, drawable, rows, seeds_text, styles
 from turncoat.report.export import VEGA_LITE, drawings, standalone, write_charts
+from turncoat.report.page import _spelled
 from turncoat.report.sections import Report
+from turncoat.results.comparison import compare
 from turncoat.results.result import Planned
-from turncoat.results.statistics import compare
 from turncoat.spec import Seeds
 
 
@@ -35,9 +36,29 @@ def test_a_line_is_the_mean_at_rounds_that_all_runs_measured_in_a_band_of_all(ru
     assert {point["seeds"] for point in points} == {"2"}
 
 
-def test_a_line_ends_where_a_run_is_no_longer_finite(run):
-    report = Report([run(values=[0.1, math.nan], seed=0), run(values=[0.3, 0.6], seed=1)])
-    assert [point["round"] for point in told(report, "setting0-curves0")] == ["0"]
+def lines(report, place):
+    """The mean lines of a drawn chart: of each, the moves of its path."""
+    svg = vl_convert.vegalite_to_svg(standalone(report.charts[place], report.runs), vl_version=VEGA_LITE)
+    return re.findall(r'aria-roledescription="line mark" d="([^"]*)"', svg)
+
+
+def test_a_line_has_a_gap_where_a_run_is_not_finite(run):
+    report = Report([run(values=[0.1, 0.2, math.nan, 0.3, 0.4], seed=0), run(values=[0.3] * 5, seed=1)])
+    assert [point["round"] for point in told(report, "setting0-curves0")] == ["0", "10", "30", "40"]
+    (line,) = lines(report, "setting0-curves0")
+    assert line.count("M") == 2
+
+
+def test_a_line_goes_on_where_a_run_was_not_measured(run):
+    rarely = run(values=[0.1, None, 0.3], seed=0)
+    (line,) = lines(Report([rarely, run(values=[0.1, 0.2, 0.3], seed=1)]), "setting0-curves0")
+    assert (line.count("M"), line.count("L")) == (1, 1)
+
+
+def test_runs_of_one_seed_are_one_in_a_line(run):
+    results = [run(values=[0.1, end], threads=threads) for threads, end in ((1, 0.2), (2, 0.4))]
+    point = told(Report([*results, run(values=[0.1, 0.9], seed=1)]), "setting0-curves0")[-1]
+    assert (point["seeds"], point["test accuracy"], point["lowest"]) == ("2", "60.0%", "30.0%")
 
 
 def test_panels_of_one_setting_have_the_same_axes(run):
@@ -54,6 +75,8 @@ def test_panels_of_one_setting_have_the_same_axes(run):
     [
         ([0.5, 0.9], None, [0.0, 0.9]),
         ([0.01, 90.0], "log", [0.01, 90.0]),
+        ([0.5, 3.0, 1e30], "log", [0.5, 1e30]),
+        ([1e-300, 1e-90, 90.0], "symlog", [0, 90.0]),
         ([0.0, 1e-9, 90.0], "symlog", [0, 90.0]),
         ([-1.0, 900.0, 1e-3], None, [-1.0, 900.0]),
         ([math.nan], None, [0.0, 1.0]),
@@ -80,9 +103,8 @@ def test_a_rule_has_the_same_look_in_every_setting(run):
 
 
 def test_numbers_are_short():
-    assert rounded(0.123456) == 0.1235
-    assert rounded(1234567.0) == 1235000.0
-    assert [rounded(value) for value in (math.nan, math.inf, 1e300, None)] == [None] * 4
+    assert _spelled([0.123456, 1234567.0, math.nan, math.inf, None, 7]) == [0.1235, 1235000.0, "nan", "inf", None, 7]
+    assert [drawable(value) for value in (0.123456, math.nan, math.inf, 1e300, None)] == [0.123456] + [None] * 4
 
 
 def test_seeds_have_names():
@@ -96,7 +118,7 @@ def test_the_heat_map_marks_the_worst(run):
     ends = {"none": 0.9, "alie": 0.2, "ipm": 0.4}
     (comparison,) = compare([run(attack=attack, values=[end]) for attack, end in ends.items()])
     columns = heat_map(comparison).columns
-    assert list(zip(columns["attack"], columns["_text"], columns["worst"], strict=True)) == [
+    assert list(zip(columns["attack"], columns["_mean"], columns["worst"], strict=True)) == [
         ("no attack", "90.0", False),
         ("alie", "20.0", True),
         ("ipm", "40.0", False),
@@ -106,9 +128,15 @@ def test_the_heat_map_marks_the_worst(run):
 def test_shades_run_from_worst_to_best(run):
     ends = {"none": 0.1, "alie": 50.0, "ipm": math.nan}
     (comparison,) = compare([run(attack=attack, values=[end], metric="error") for attack, end in ends.items()])
-    assert [shade(comparison, value) for value in (0.1, 50.0, math.nan)] == [1.0, 0.0, 0.0]
-    assert 0 < shade(comparison, 1.0) < 1
-    assert shade(comparison, None) is None
+    assert shades(comparison) == {("mean", "none"): 1.0, ("mean", "alie"): 0.0, ("mean", "ipm"): 0.0}
+
+
+def test_a_run_that_diverges_does_not_take_the_others_shades(run):
+    ends = {"none": 0.001, "alie": 0.1, "ipm": 1e12, "rop": 0.0}
+    (comparison,) = compare([run(attack=attack, values=[end], metric="error") for attack, end in ends.items()])
+    found = {attack: shade for (_, attack), shade in shades(comparison).items()}
+    assert (found["none"], found["rop"], found["ipm"]) == (1.0, 1.0, 0.0)
+    assert found["alie"] == pytest.approx(1 - 2 / 15)  # two of fifteen decades
 
 
 @pytest.mark.parametrize("i", range(21))
@@ -148,7 +176,7 @@ def test_plans_say_who_won(run):
         {"seed": "0", "round": 0, "way": "ssnlp", "value": 1.5, "won": True},
         {"seed": "0", "round": 2, "way": "ssnlp", "value": 2.5, "won": True},
     ]
-    assert {row["value"] for row in rows(chart, []) if row["way"] == "beam"} == {None}
+    assert {row["value"] for row in rows(chart, []) if row["way"] == "beam"} == {math.inf}
     (section,) = Report([result]).sections
     assert section.winners == [("krum", "ssnlp(l=2)", 2, "ssnlp 2")]
     assert list(section.plans) == ["setting0-plans0"]

@@ -23,6 +23,8 @@ def ends(run, values, **fields):
         ([0.5, 0.6, 0.7], [0.3, 0.4, 0.5], True),
         ([0.5, 0.6, 0.7], [0.5, 0.6, math.nan], True),
         ([0.5, math.nan], [0.5, math.nan], False),
+        ([0.5, math.nan], [math.nan, 0.5], True),
+        ([0.5, math.nan], [0.6, math.nan], False),
         ([0.5, 0.5], [0.51, 0.51], True),
         ([0.5], [0.9], None),
     ],
@@ -80,12 +82,25 @@ def test_a_page_and_plain_figures(run, tmp_path):
     a, b = ends(run, [0.5, 0.6]), [*ends(run, [0.2, 0.3]), run("<b>", "none")]
     found = differences(a, b, NAMES)
     page = write_differences(found, tmp_path / "compare.html").read_text()
-    assert "krum under alie from 55.0 ± 7.1 to 25.0 ± 7.1" in page
+    assert "krum under alie from 55.0±7.1 (2) to 25.0±7.1 (2)" in page
     assert "-30.0" in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page.replace("<b></b>", "").split("<script")[0].split("<body>")[1]
     assert found.plain()["cells"][0]["beyond_spread"] is True
     assert found.plain()["only_in_b"] == 1
+
+
+def test_runs_of_one_seed_count_as_one(run):
+    a, b = ([run("krum", "alie", [0.1, end], threads=threads) for threads in (1, 2)] for end in (0.5, 0.51))
+    (change,) = differences(a, b, NAMES).changes
+    assert (change.a.seeds, change.runs, change.beyond) == (1, 2, None)
+
+
+def test_a_clean_cell_that_several_settings_share_is_one(run):
+    attacked = [run("krum", "alie", [0.1, 0.5], f_actual=count) for count in (1, 2, 3)]
+    a, b = ([run("krum", "none", [0.1, end], seed=seed) for seed in (0, 1)] for end in (0.9, 0.7))
+    found = differences([*attacked, *a], [*attacked, *b], NAMES)
+    assert "Beyond the seeds' spread changed 1 cell of 4: krum under no attack" in found.headline
 
 
 def test_folders_with_nothing_in_common(run, tmp_path):

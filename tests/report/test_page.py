@@ -7,16 +7,19 @@ import math
 import re
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 import vl_convert
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turncoat.errors import ResultError
-from turncoat.report.drawing import rows
-from turncoat.report.export import VEGA_LITE, standalone
+from turncoat.report.drawing import drawn, rows
+from turncoat.report.export import VEGA_LITE, standalone, table
+from turncoat.report.listings import runs_table
 from turncoat.report.page import write_page
 from turncoat.report.sections import Report
+from turncoat.results import Record
 
 HOSTILE = '</script><img src=x onerror="alert(1)">\'\\\n{{7*7}}${alert(1)}\u2028'
 
@@ -78,8 +81,8 @@ def test_the_page_says_what_happened(page, grid):
     made = page(grid)
     assert "18 runs · 3 rules · 2 attacks · 2 seeds · computed 2026-01-02" in made.text
     assert (
-        "nnm >> krum ends at 75.0 ± 0.0 % test accuracy under alie(z=8), the worst of 2 attacks on it, 2 seeds; "
-        "mean ends at 20.0 ± 0.0 % under alie(z=8)." in made.text
+        "nnm >> krum ends at 75.0±0.0 % test accuracy (2 seeds) under alie(z=8), the worst of 2 attacks on it; "
+        "mean ends at 20.0±0.0 % (2 seeds) under alie(z=8)." in made.text
     )
     places = {"setting0-heat", *(f"setting0-curves{i}" for i in range(3))}
     assert set(made.payload["charts"]) == places
@@ -94,7 +97,7 @@ def test_a_cell_holds_its_runs_and_its_seeds(page, run):
     made = page([run(attack="alie", values=[0.1, end], seed=seed) for seed, end in ends.items()] + [run()])
     cells = [attrs["data-runs"] for _, attrs in made.tags if "data-runs" in attrs]
     assert sorted(cells) == ["0,1,2", "3"]
-    assert re.search(r"mean\s+40.0± 20.0\s+alie\s+90.0\s+50.0\s+3", made.text)
+    assert re.search(r"mean\s+40.0±20.0 \(3\)\s+alie\s+90.0 \(1 of 3\)\s+50.0\s", made.text)
     assert [made.payload["runs"][i]["seed"] for i in range(3)] == ["0", "1", "2"]
 
 
@@ -198,12 +201,15 @@ def test_charts_compile(run):
 
 
 def test_what_is_not_finite_is_a_gap(run):
-    drawn = Report([run(values=[0.5, math.nan, math.inf, 0.7])])
-    assert [row["value"] for row in rows(drawn.charts["setting0-curves0"], drawn.runs)] == [0.5, None, None, 0.7]
+    report = Report([run(values=[0.5, math.nan, math.inf, None, 0.7])])
+    chart = report.charts["setting0-curves0"]
+    assert [row["value"] for row in drawn(chart, report.runs)] == [0.5, None, None, 0.7]
+    assert [str(row["value"]) for row in rows(chart, report.runs)] == ["0.5", "nan", "inf", "0.7"]
+    assert table(chart, report.runs).splitlines()[1:3] == ["mean,no attack,0,0,0.5", "mean,no attack,0,10,nan"]
 
 
 def test_one_run_and_no_run(page, run):
-    assert "Without attack, mean ends at 90.0 % test accuracy." in page([run()]).text
+    assert "Without attack, mean ends at 90.0 % test accuracy (1 seed)." in page([run()]).text
     assert "0 runs" in page([]).text
 
 
@@ -212,7 +218,34 @@ def test_flags_and_gaps_are_said(page, run):
     assert "1 of 2 runs carries a flag" in made.text
     assert "did not learn" in made.text
     assert "not met" in made.text
-    assert re.search(r"krum\s+50.0\s+alie\s+–\s+–\s+1\s+ipm", made.text)
+    assert re.search(r"krum\s+50.0 \(1\)\s+alie\s+–\s+–\s+ipm", made.text)
+
+
+def test_a_backdoor_is_no_harmless_attack(page, run):
+    door = [Record(round=0, test_accuracy=0.1), Record(round=10, test_accuracy=0.9, extra={"attack_success": 1.0})]
+    results = [run(), run(attack="alie", values=[0.1, 0.8]), msgspec.structs.replace(run(attack="door"), records=door)]
+    made = page(results)
+    assert "there are backdoors, which accuracy says nothing of" in made.text
+    assert re.search(r"how often the trigger works, in %\s+door\s+mean\s+100.0 \(1\)", made.text)
+    assert made.payload["charts"]["setting0-backdoors"]["columns"]["value"] == [1.0]
+    assert [attrs["style"] for _, attrs in made.tags if "style" in attrs][-1].startswith("--cell: #9a2f1d")  # the worst
+    assert "setting0-backdoors" not in page(results[:2]).payload["charts"]
+
+
+def test_every_run_says_what_it_was_computed_with(page, run):
+    other = msgspec.structs.replace(run().environment, torch="2.13")
+    results = [
+        run(),
+        msgspec.structs.replace(run(seed=1), data_checksum="2" * 64, files={"mine.py": "a" * 64}),
+        msgspec.structs.replace(run(seed=2), environment=other),
+    ]
+    names = [column.name for column in runs_table(results).columns]
+    cells = [dict(zip(names, (cell.text for cell in row), strict=True)) for row in runs_table(results).rows]
+    assert [cell["environment"] for cell in cells] == ["1", "1", "2"]
+    assert [cell["data"][-13:-1] for cell in cells] == ["1" * 12, "2" * 12, "1" * 12]
+    assert [cell["file mine.py"] for cell in cells] == ["–", "sha256 " + "a" * 12, "–"]
+    assert "sha256 aaaaaaaaaaaa" in page(results).text
+    assert "environment" not in [column.name for column in runs_table(results[:2]).columns]
 
 
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path, run):

@@ -2,7 +2,7 @@
 
 from turncoat.report.drawing import rows, styles
 from turncoat.report.sweeps import attack_strength, level, sweeps_of
-from turncoat.results.statistics import compare
+from turncoat.results.comparison import compare
 
 
 def swept(results):
@@ -12,7 +12,7 @@ def swept(results):
 def test_one_panel_a_split_in_order(run):
     splits = ["iid", "dirichlet", "dirichlet(0.1)", "dirichlet(10)", "dirichlet(2)"]
     results = [
-        run(rule, f"alie(z={z})", [0.1, 0.1 * z], split=split, seed=seed)
+        run(rule, f"alie(z={z})", [0.1, z / 10], split=split, seed=seed)
         for split in splits
         for rule in ("mean", "krum")
         for z in (8, 1.5)

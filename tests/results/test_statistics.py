@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import time
 
 import msgspec
 import numpy as np
@@ -13,19 +14,11 @@ from scipy.stats import bootstrap
 
 from turncoat.errors import SpecError
 from turncoat.results import Record
+from turncoat.results.comparison import compare, interval, learnt
+from turncoat.results.failure import Failure
+from turncoat.results.metric import ACCURACY, LOSSES, Spread
 from turncoat.results.settings import seed_number, seeds_of, seeds_text, spellings
-from turncoat.results.statistics import (
-    ACCURACY,
-    LOSSES,
-    Spread,
-    compare,
-    interval,
-    learnt,
-    mixtures,
-    paired,
-    summary,
-    worst,
-)
+from turncoat.results.statistics import mixtures, paired, summary, worst
 from turncoat.spec import Seeds, Spec, resolve
 
 NAN, INF = math.nan, math.inf
@@ -43,6 +36,18 @@ def run(make_result):
             for t, value in enumerate(values)
         ]
         return make_result(spec=spec, records=records, **(result or {}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def failed():
+    """The run of a result, had it failed."""
+
+    def make(result):
+        told = {"kind": "exception", "error": "singular", "rounds": 3, "seconds": 1.0, "source_hash": "0"}
+        told |= {"started": result.started, "finished": result.finished}
+        return Failure(spec=result.spec, key="a", environment=result.environment, **told)
 
     return make
 
@@ -76,6 +81,7 @@ def test_summary(grid):
         "sd": pytest.approx(statistics.stdev([0.5, 0.7])),
         "min": 0.5,
         "max": 0.7,
+        "failed": 0,
         "learnt": True,
     }
 
@@ -167,8 +173,8 @@ def test_losses_may_be_infinite(run):
     assert math.isnan(row["sd"])
     (row,) = summary(
         [run("a", "alie", end, metric="test_loss", seed=i) for i, end in enumerate([1e308, 1.7e308])]
-    ).rows()
-    assert row[5] == INF
+    ).iter_rows(named=True)
+    assert row["mean"] == INF
 
 
 def test_a_task_without_accuracy(run):
@@ -308,8 +314,67 @@ def test_the_best_rule_has_met_every_attack(run):
         ("weak", "ipm"): 0.1,
     }
     (one,) = compare([run(*cell, 0.1, end) for cell, end in ends.items()])
-    assert one.rules[0] == "spared"
+    assert one.rules == ["tested", "weak", "spared"]
     assert one.best == "tested"
+
+
+def test_a_worst_is_chosen_on_the_seeds_that_are_compared(run):
+    results = [run("a", "alie", 0.1, 0.5, seed=seed) for seed in range(2)]
+    results += [run("a", "ipm", 0.1, 0.6 if seed < 2 else 0.1, seed=seed) for seed in range(10)]
+    results += [run("b", attack, 0.1, 0.4, seed=seed) for attack in ("alie", "ipm") for seed in range(2)]
+    row = paired(results, "a", "b").row(-1, named=True)
+    assert (row["attack"], row["attack_a"], row["seeds"], row["better"]) == ("worst", "alie", 2, 2)
+    assert row["mean"] == pytest.approx(0.1)
+
+
+def test_attacks_that_tie_are_all_worst(run):
+    (one,) = compare([run("a", attack, 0.5, 0.1) for attack in ("alie", "ipm", "rop")] + [run("a", "foe", 0.1, 0.2)])
+    assert one.worst("a").attacks == ("alie", "ipm", "rop")
+    assert str(one.worst("a")) == "alie and 2 others"
+    assert [one.is_worst("a", attack) for attack in one.attacks] == [True, False, True, True]
+
+
+def test_what_failed_is_no_merit(run, failed):
+    results = [run("fragile", "alie", 0.1, 0.8, seed=seed) for seed in range(3)]
+    results += [run("sturdy", attack, 0.1, 0.6, seed=seed) for attack in ("alie", "rop") for seed in range(3)]
+    failures = [failed(run("fragile", "rop", seed=seed)) for seed in range(3)]
+    failures += [
+        failed(run("sturdy", "rop", seed=3)),
+        failed(run("sturdy", "rop")),
+        failed(run("gone", "alie", lr=9.0)),
+    ]
+    (one,) = compare(results, failures)
+    assert one.rules == ["sturdy", "fragile"]
+    assert (one.text("fragile", "rop"), one.missing_text("fragile")) == ("3 failed", "rop (3 failed)")
+    assert one.failed == {("fragile", "rop"): 3, ("sturdy", "rop"): 1}  # of another, a run of the same seed finished
+    assert one.text("sturdy", "rop") == "60.0±0.0 (3 of 4)"
+    rows = summary(results, failures).filter(pl.col("failed") > 0)
+    assert rows.select("rule", "seeds", "failed").rows() == [("sturdy", 3, 1), ("fragile", 0, 3)]
+    assert worst(results, failures)["missing"].to_list() == [0, 1]
+
+
+def test_an_attack_that_only_failures_met_is_there(run, failed):
+    (one,) = compare([run("a", "alie", 0.1, 0.5)], [failed(run("a", "ipm")), failed(run("b", "ipm"))])
+    assert (one.rules, one.attacks, one.text("b", "alie")) == (["a", "b"], ["alie", "ipm"], "–")
+
+
+def test_backdoors_are_compared_by_their_success(run):
+    door = Record(round=1, test_accuracy=0.9, extra={"attack_success": 1.0})
+    results = [msgspec.structs.replace(run("a", "badnets"), records=[door]), run("a", "alie", 0.1, 0.8)]
+    (one,) = compare(results)
+    assert one.worst("a").attack == "alie"
+    assert one.backdoors.attacks == ["badnets"]
+    assert one.backdoors.text("a", "badnets") == "100.0 (1)"
+    assert compare(results[1:])[0].backdoors is None
+
+
+def test_clean_runs_count_in_each_setting_that_they_share(run):
+    results = [run("a", "alie", 0.1, 0.5, f_actual=count) for count in (1, 2)] + [run("a", "none", 0.1, 0.9)]
+    assert [one.spread("a", "none").seeds for one in compare(results)] == [1, 1]
+    started = time.process_time()
+    many = [run("a", attack, 0.1, 0.5, lr=lr / 1000) for lr in range(1, 301) for attack in ("alie", "none")]
+    assert len(compare(many)) == 300
+    assert time.process_time() - started < 10
 
 
 def test_seeds_have_numbers_where_they_were_derived(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,8 @@ Folder = Annotated[Path, Option("--output", "-o", help="Folder of the result fil
 
 def main() -> None:
     """Entry point: a mistake in the input is one line and exit code 2, an interruption exit code 130."""
+    with suppress(OSError):  # for `package.module:name`; last, so that no file there hides another module
+        sys.path.append(str(Path.cwd()))
     warnings.formatwarning = lambda message, category, *_, **__: f"turncoat: {category.__name__}: {message}\n"
     try:
         sys.exit(app(standalone_mode=False) or 0)

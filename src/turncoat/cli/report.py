@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from typer import Argument, Option
 
@@ -11,7 +11,7 @@ from turncoat.cli.base import Json, Quiet, app
 from turncoat.errors import SpecError
 
 if TYPE_CHECKING:
-    from turncoat.report.folders import Found
+    from turncoat.report.sections import Report
 
 
 @app.command()
@@ -51,40 +51,37 @@ def _report(folder: Path, output: Path | None, charts: Path | None, json: bool, 
     from turncoat.report.export import drawings, write_charts
     from turncoat.report.folders import PAGE, read_folder, title_of
     from turncoat.report.page import write_report
-    from turncoat.report.summary import counted, headline, notices
+    from turncoat.report.summary import counted, headline
 
-    found = read_folder(folder)
-    drawn = found.report
-    page = write_report(drawn, output or PAGE, title_of(folder), found.failures, found.superseded)
+    drawn = read_folder(folder)
+    page = write_report(drawn, output or PAGE, title_of(folder))
     if charts:
         with progress(drawings(drawn), quiet) as show:
             write_charts(drawn, charts, lambda done: show(done, "drawing"))
     if json:
-        _print_json(_numbers(found, page))
+        print(to_json(_numbers(drawn, page)).decode(), end="")
         return
     for one in drawn.comparisons:
-        print(f"{one.title}: {headline(one)}")
-    for notice in notices(drawn.results, drawn.comparisons, found.failures, found.superseded):
-        print(notice.text)
+        say(f"{one.title}: {headline(one)}")
+    for notice in drawn.notices:
+        say(notice.text)
     print(f"report on {counted(len(drawn.results), 'run')}: {page}")
     if charts:
         print(f"{counted(len(drawn.charts), 'chart')}, each as PNG, SVG and CSV: {charts}")
 
 
-def _numbers(found: Found, page: Path) -> dict[str, Any]:
+def _numbers(drawn: Report, page: Path) -> dict[str, Any]:
     """The headline figures for machines."""
-    from turncoat.report.summary import notices, numbers
+    from turncoat.report.summary import numbers
     from turncoat.results.statistics import mixtures
 
-    drawn = found.report
-    said = notices(drawn.results, drawn.comparisons, found.failures, found.superseded)
     return {
         "page": str(page),
         "runs": len(drawn.results),
-        "failed": len(found.failures),
+        "failed": len(drawn.failures),
         "settings": [numbers(one) for one in drawn.comparisons],
         "mixtures": mixtures(drawn.results),
-        "notices": [notice.text for notice in said],
+        "notices": [notice.text for notice in drawn.notices],
     }
 
 
@@ -95,17 +92,25 @@ def _compare(a: Path, b: Path, output: Path, json: bool) -> None:
     found = compare_folders(a, b)
     page = write_differences(found, output)
     if json:
-        _print_json({"page": str(page), **found.plain()})
+        print(to_json({"page": str(page), **found.plain()}).decode(), end="")
         return
-    print(found.headline)
-    for line in found.computed:
-        print(f"computed otherwise: {line}")
+    say(found.headline)
+    for notice in found.notices:
+        say(notice.text)
     print(f"comparison: {page}")
 
 
-def _print_json(value: Any) -> None:
+def say(text: str, to: TextIO | None = None) -> None:
+    """A line for a terminal, which names in results cannot command."""
+    from turncoat.results.settings import printable
+
+    print(printable(text), file=to)
+
+
+def to_json(value: Any) -> bytes:
+    """A line of JSON in which what is not finite stands as "nan", "inf" or "-inf", as in the result files."""
     import msgspec
 
     from turncoat.results.result import spell_numbers
 
-    print(msgspec.json.encode(spell_numbers(value)).decode())
+    return msgspec.json.encode(spell_numbers(value)) + b"\n"

@@ -16,7 +16,6 @@ from turncoat.errors import SpecError
 
 if TYPE_CHECKING:
     from turncoat.campaign.run import Finished
-    from turncoat.results.result import Result
     from turncoat.spec import Spec
 
 Campaign = Annotated[Path | None, Argument(help="A TOML file; a field that is a list spans a grid.", metavar="[SPEC]")]
@@ -43,8 +42,8 @@ def demo(output: Folder = Path("demo"), quiet: Quiet = False) -> None:
 
     with as_file(files("turncoat") / "campaign" / "demo.toml") as path:
         finished = _run(read_grid(path), output, quiet)
-    _print_table(finished.results)
-    _write_page(finished.results, output / "demo.html", "turncoat demo")
+    _print_table(finished)
+    _write_page(finished, output / "demo.html", "turncoat demo")
 
 
 @app.command()
@@ -111,9 +110,9 @@ def run(
         for result in results:
             print(msgspec.json.format(result.encode(), indent=-1).decode())
     elif results:
-        _print_table(results)
-    if page and results:
-        _write_page(results, page, str(spec or results[0].spec.task), to=sys.stderr if json else sys.stdout)
+        _print_table(finished)
+    if page:
+        _write_page(finished, page, str(spec or task or "turncoat"), to=sys.stderr if json else sys.stdout)
     if finished.failures:
         failed = len(finished.failures)
         print(f"turncoat: {failed} of {failed + len(results)} runs failed, see {output / 'failed'}", file=sys.stderr)
@@ -158,15 +157,18 @@ def _run(specs: Sequence[Spec], folder: Path, quiet: bool, **care: Any) -> Finis
         ) from None
 
 
-def _print_table(results: Sequence[Result]) -> None:
+def _print_table(finished: Finished) -> None:
     from rich.console import Console
 
-    from turncoat.report.tables import accuracy_table
+    from turncoat.report.tables import print_comparison
+    from turncoat.results.comparison import compare
 
-    Console().print(accuracy_table(results))
+    for one in compare(finished.results, finished.failures):
+        print_comparison(Console(highlight=False), one)
 
 
-def _write_page(results: Sequence[Result], path: Path, title: str, to: TextIO = sys.stdout) -> None:
+def _write_page(finished: Finished, path: Path, title: str, to: TextIO = sys.stdout) -> None:
     from turncoat.report.page import write_page
 
-    print(f"page with the curves: {write_page(results, path, title)}", file=to)
+    page = write_page(finished.results, path, title, finished.failures)
+    print(f"page with the curves: {page}", file=to)

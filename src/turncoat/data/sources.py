@@ -80,7 +80,7 @@ def _tensor(what: str, value: Any) -> Tensor:
         raise InputError(f"{what} is no array of numbers: {error}") from None
     if tensor.ndim == 0 or tensor.numel() == 0:
         raise InputError(f"{what} of shape {tuple(tensor.shape)} holds no samples")
-    return tensor.contiguous()
+    return tensor.clone(memory_format=torch.contiguous_format)  # into torch's memory, as pixels are
 
 
 def _floats(what: str, value: Any) -> Tensor:
@@ -173,7 +173,9 @@ class Images(Source):
 
     def _normalised(self, pixels: np.ndarray) -> Tensor:
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.pixel_mean, self.pixel_std))
-        return torch.from_numpy(pixels.astype(np.float32)).div_(self.pixel_max).sub_(mean).div_(std)
+        values = torch.empty(pixels.shape)  # not NumPy's memory: where it begins decides the last bits of products
+        values.numpy()[:] = pixels
+        return values.div_(self.pixel_max).sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)

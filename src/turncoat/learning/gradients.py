@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import takewhile
 from typing import cast
 
 import torch
@@ -88,6 +89,19 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
+def _overwrites(model: nn.Module) -> bool:
+    """Whether a model may write to its input: its code could do anything, and so do layers in place at the front."""
+    if not _is_chain(model):
+        return True
+    front = takewhile(lambda layer: not isinstance(layer, nn.Linear | nn.Conv2d), _leaves(model))
+    return any(getattr(layer, "inplace", False) for layer in front)
+
+
+def _copied(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a model that writes to its input gets in place of it, which is the data set itself."""
+    return tuple(x.clone() for x in inputs)
+
+
 def _is_plain(layer: nn.Module) -> bool:
     return type(layer) in PLAIN_LAYERS and not (isinstance(layer, nn.Flatten) and layer.start_dim != 1)
 
@@ -139,7 +153,7 @@ class Learner:
         self.d = sum(self._sizes)
         self._initial = torch.cat([p.detach().flatten() for p in self._parameters.values()])
         self._slots = [(m, name) for m in self._model.modules() for name, _ in m.named_buffers(recurse=False)]
-        self._trusted = _is_chain(model)
+        self._trusted, self._overwrites = _is_chain(model), _overwrites(model)
         self._group_sizes: dict[tuple[int, ...], int] = {}
         self._loaded: tuple[Tensor | None, int] = None, 0
         self._layers: list[WorkerLayer] = []
@@ -153,6 +167,8 @@ class Learner:
                 for parameter in self._parameters.values():
                     parameter.requires_grad_(False)
         self._short = self.short_chain(self._model) if self.method == "grouped" else []
+        if self._overwrites:
+            self._model.register_forward_pre_hook(_copied)
 
     def initial(self) -> Tensor:
         """(d,) the parameters that the model came with."""
@@ -161,7 +177,10 @@ class Learner:
     @cached_property
     def plain(self) -> nn.Module:
         """The model as it came, for whoever differentiates otherwise."""
-        return copy.deepcopy(self._given).eval()
+        model = copy.deepcopy(self._given).eval()
+        if self._overwrites:
+            model.register_forward_pre_hook(_copied)
+        return model
 
     @property
     def buffers(self) -> list[Tensor]:
@@ -316,7 +335,8 @@ class Learner:
         """The layers of a form of the model, where it is a classifier of linear layers and ReLU alone; else none."""
         layers = list(_leaves(model)) if self._trusted else []
         kinds = (nn.Linear, nn.ReLU, nn.Flatten)
-        return layers if self.classifies and all(isinstance(layer, kinds) for layer in layers) else []
+        known = self.classifies and not self._overwrites and all(isinstance(layer, kinds) for layer in layers)
+        return layers if known else []
 
     @torch.no_grad()
     def _by_hand(self, x: Tensor, y: Tensor, workers: slice) -> Tensor:

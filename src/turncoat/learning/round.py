@@ -7,6 +7,7 @@ round can therefore be replayed, saved and continued bit for bit, and rolled out
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from time import perf_counter
@@ -20,7 +21,7 @@ from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
 from turncoat.learning.simulator import Simulator, Watch
 from turncoat.learning.state import State
-from turncoat.learning.streams import derive, torch_stream
+from turncoat.learning.streams import derive, torch_stream, untouched
 from turncoat.rules import Aggregation, Rule
 from turncoat.spec import Seeds, Spec, seen
 
@@ -78,12 +79,14 @@ class Federation:
         attack: Attack,
         schedule: Callable[[int], float],
         optimum: Tensor | None = None,
+        drawing: Callable[..., AbstractContextManager[None]] = untouched,
     ) -> None:
         assert isinstance(spec.seed, Seeds)
         assert spec.f_actual is not None
         self.spec, self.learner, self.rule, self.attack = spec, learner, rule, attack
         self.x, self.y, self.classes, self.batches = x, y, classes, batches
         self.schedule, self.optimum = schedule, optimum
+        self.drawing = drawing  # in which code of the user's own may draw from global generators
         self.watch: Watch | None = None  # of a planner at work
         self.seeds = spec.seed
         self.n, self.f = spec.n, spec.f_actual
@@ -145,7 +148,8 @@ class Federation:
         """The rows that the adversary sends and its next state; None for rows that stay the workers' own."""
         if self.f == 0 or not self.attacked(state.round):
             return None, state.attack
-        rows, attack_state = self.attack.step(self.view(state, sent), state.attack)
+        with self.drawing(self.seeds.adversary, "own attack", state.round):
+            rows, attack_state = self.attack.step(self.view(state, sent), state.attack)
         if not isinstance(rows, Tensor) or rows.shape != (self.f, self.learner.d):
             shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
             raise InputError(f"{self.attack} crafted {shape}, expected a tensor of shape {(self.f, self.learner.d)}")
@@ -180,7 +184,8 @@ class Federation:
             _clip(received, spec.clip)
         generator = torch_stream(self.seeds.server, "rule", state.round) if self.rule.draws else None
         rule = self.rule.trusting(self._trusted_loss(state)) if self.rule.trusts else self.rule
-        aggregation, rule_state = rule.step(received, state.rule, generator, examined=False)
+        with self.drawing(self.seeds.server, "own rule", state.round):
+            aggregation, rule_state = rule.step(received, state.rule, generator, examined=False)
         aggregate: Tensor = aggregation.vector
         if clock:
             clock.lap("rule")
@@ -263,12 +268,14 @@ class Federation:
         x, y = self.drawn(state.round)
         if attacked and self.attack.manipulates == "data" and len(rows) == self.n:
             traitors = slice(self.n - self.f, None) if identities is None else identities[self.n - self.f :]
-            x[traitors], y[traitors] = self.attack.poison(x[traitors], y[traitors], self.classes)
+            with self.drawing(self.seeds.adversary, "own poison", state.round):
+                x[traitors], y[traitors] = self.attack.poison(x[traitors], y[traitors], self.classes)
         seed = derive(self.seeds.model, "round", state.round)
-        if spec.local_steps == 1:
-            return self.learner.gradients(state.parameters, x, y, rows, seed=seed, buffers=buffers)
-        assert spec.local_lr is not None
-        return self.learner.local_updates(state.parameters, x, y, spec.local_lr, rows, seed=seed, buffers=buffers)
+        with self.drawing(seed, "own model"):
+            if spec.local_steps == 1:
+                return self.learner.gradients(state.parameters, x, y, rows, seed=seed, buffers=buffers)
+            assert spec.local_lr is not None
+            return self.learner.local_updates(state.parameters, x, y, spec.local_lr, rows, seed=seed, buffers=buffers)
 
     def _with_momentum(self, rows: Tensor, before: Tensor, computing: int) -> tuple[Tensor, Tensor]:
         """Rows with momentum, and the momenta to keep, which must survive the rows being overwritten."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -29,10 +29,11 @@ from turncoat.errors import InputError, ResultError, SpecError
 from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
 from turncoat.learning.models import build_model
+from turncoat.learning.own import own_parts
 from turncoat.learning.round import Clock, Federation
 from turncoat.learning.simulator import Watch as Planning
 from turncoat.learning.state import State
-from turncoat.learning.streams import derive, numpy_stream
+from turncoat.learning.streams import derive, everywhere, numpy_stream, untouched
 from turncoat.learning.trackers import Tracker, told
 from turncoat.progress import progress as bar
 from turncoat.results.files import source_hash, write_atomically
@@ -136,15 +137,12 @@ class Training:
     def result(self) -> Result:
         """The result as it stands."""
         spent = sum(seconds for phase, seconds in self.clock.seconds.items() if phase != "evaluation")
-        device = self.federation.x.device
         return Result(
             spec=self.spec,
             records=list(self.records),
             timings=dict(self.clock.seconds),
             rounds_per_second=self.state.round / spent if spent else 0.0,
-            environment=Environment.here(
-                torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu", self.spec.threads or 0
-            ),
+            environment=self._environment(),
             flags=list(self.flags),
             gradients=self.federation.learner.method,
             source_hash=source_hash(),
@@ -177,7 +175,8 @@ class Training:
         try:
             with safe_open(str(path), framework="pt") as file:
                 about = json.loads((file.metadata() or {})["turncoat"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # copied, because the last bits of MKL's products depend on where in memory their factors begin
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             before = Result.decode(about["result"].encode(), str(path))
             state = State.of(int(about["round"]), tensors)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
@@ -191,9 +190,20 @@ class Training:
         training.clock.seconds = dict(before.timings)
         training.flags, training.started = list(before.flags), before.started
         training._stopped = bool(about["stopped"])
+        where = f"continued at round {state.round}"
         if before.source_hash != source_hash():
-            training._flag(f"continued at round {state.round} by another version of the source code")
+            training._flag(f"{where} by another version of the source code")
+        if changes := _changes(before.environment, training._environment()):
+            training._flag(f"{where} in another environment ({changes})")
+        own = own_parts(training.spec, "model", "rule", "attack").names or (parts and parts.model is not None)
+        if own and state.round:
+            training._flag(f"{where}: what the user's own code remembers by itself is not in a checkpoint")
         return training
+
+    def _environment(self) -> Environment:
+        device = self.federation.x.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        return Environment.here(name, self.spec.threads or 0)
 
     def _flag(self, text: str) -> None:
         kind = text.split(" (")[0]
@@ -209,7 +219,8 @@ class Training:
     ) -> Record:
         self.clock.start()
         learner, data = self.federation.learner, self.dataset
-        loss, accuracy = learner.evaluate(state.parameters, data.x_test, data.y_test, buffers=state.buffers)
+        with self.federation.drawing(self.federation.seeds.model, "own evaluation", state.round):
+            loss, accuracy = learner.evaluate(state.parameters, data.x_test, data.y_test, buffers=state.buffers)
         distance = cosine = None
         if aggregate is not None and honest is not None:
             distance = float((aggregate - honest).norm())
@@ -246,9 +257,13 @@ class Training:
 def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
     """The data and the federation that a resolved spec describes."""
     assert isinstance(spec.seed, Seeds)
+    with _drawing(spec, parts)(spec.seed.data, "own parts"):
+        return _set_up(spec, parts, spec.seed)
+
+
+def _set_up(spec: Spec, parts: Parts, seeds: Seeds) -> tuple[Dataset, Federation]:
     assert spec.f_actual is not None
-    seeds = spec.seed
-    device = _device(spec.device)
+    device, drawing = _device(spec.device), _drawing(spec, parts)
     dataset_call, model_call = task_parts(spec.task)
     read = load if registry.is_own(dataset_call.name) else _load_once
     dataset = parts.dataset or read(str(dataset_call), seed=derive(seeds.data, "dataset"))
@@ -259,7 +274,8 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
     dataset = dataset.to(device, getattr(torch, spec.dtype), partition.test)
     recipe = registry.make("model", model_call) if parts.model is None else parts.model
     shape = tuple(dataset.x_train.shape[1:])
-    model = build_model(recipe, shape, dataset.classes, derive(seeds.model, "initial"))
+    with drawing(seeds.model, "own model"):
+        model = build_model(recipe, shape, dataset.classes, derive(seeds.model, "initial"))
     loss = "cross_entropy" if dataset.classes else "half_squared_error"
     learner = Learner(model.to(device, getattr(torch, spec.dtype)), loss, spec.gradients)
     federation = Federation(
@@ -273,8 +289,14 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
         attack(spec.attack if parts.attack is None else parts.attack, f=spec.f_actual),
         schedule(spec),
         dataset.optimum,
+        drawing,
     )
     return dataset, federation
+
+
+def _drawing(spec: Spec, parts: Parts) -> Callable[..., AbstractContextManager[None]]:
+    """What is done about global generators where code of the user's own runs, which may draw from them."""
+    return everywhere if own_parts(spec).names or parts.model is not None else untouched
 
 
 def check_parts(spec: Spec) -> None:
@@ -378,6 +400,12 @@ def _name(kind: str, thing: Any) -> str:
     except SpecError:
         return f"object:{getattr(thing, '__name__', type(thing).__name__).strip('<>')}"
     return spelling
+
+
+def _changes(before: Environment, now: Environment) -> str:
+    """What of an environment is another one."""
+    fields = ((field, getattr(before, field), getattr(now, field)) for field in Environment.__struct_fields__)
+    return "; ".join(f"{field} {one}, then {other}" for field, one, other in fields if one != other)
 
 
 def _device(name: str) -> torch.device:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from turncoat.report.differences import Differences
-from turncoat.report.drawing import Chart, Columns, Row, axis, finite, rounded, seeds_text
+from turncoat.report.drawing import Chart, Columns, Row, finite, seeds_text, value_axis
+from turncoat.results.comparison import Comparison, Where
+from turncoat.results.metric import Metric, metric_of
 from turncoat.results.plots import COLOURS
 from turncoat.results.result import Result
 from turncoat.results.settings import attack_of, attack_text
-from turncoat.results.statistics import Comparison, Metric, metric_of
 
 SCALE = ("#9a2f1d", "#d9744f", "#f2d9b8", "#a9c7d9", "#2f6c9c")  # from worst to best, told apart with any vision
 EVEN_CONTRAST = 0.179  # the luminance that black and white stand out from alike (WCAG 2)
@@ -21,57 +22,63 @@ NOT_FINITE = 1e30  # what attacks that look ahead write for a loss that is not f
 def heat_map(comparison: Comparison) -> Chart:
     """Final values of rules, best under its worst attack first, under attacks; each rule's worst one is framed."""
     cells = [(rule, attack) for rule in comparison.rules for attack in comparison.attacks]
-    shades = [rounded(shade(comparison, comparison.value(*cell))) for cell in cells]
+    shaded = shades(comparison)
+    known = [shaded.get(cell) for cell in cells]
+    spreads = [comparison.spread(*cell) for cell in cells]
     columns: Columns = {
         "rule": [rule for rule, _ in cells],
         "attack": [attack_text(attack) for _, attack in cells],
         "_row": [comparison.rules.index(rule) for rule, _ in cells],  # orders the names without being a name
         "_column": [comparison.attacks.index(attack) for _, attack in cells],
-        "seeds": [len(comparison.runs.get(cell, ())) for cell in cells],
-        "value": [rounded(comparison.value(*cell)) for cell in cells],
-        "_text": [comparison.metric.text(comparison.value(*cell)) for cell in cells],
+        "seeds": [spread.seeds if spread else 0 for spread in spreads],
+        "failed": [comparison.failed.get(cell, 0) for cell in cells],
+        "value": [spread and spread.mean for spread in spreads],
+        "sd": [spread and spread.sd for spread in spreads],
         "worst": [comparison.is_worst(*cell) for cell in cells],
-        "_shade": shades,
-        "_ink": [None if known is None else colour(known)[1] for known in shades],
+        "_mean": [comparison.mean_text(*cell) for cell in cells],
+        "_beside": [comparison.beside(*cell).strip() for cell in cells],
+        "_shade": known,
+        "_ink": [None if place is None else colour(place)[1] for place in known],
     }
     bare: Row = {"title": None, "domain": False, "ticks": False, "labelLimit": 280}
     gap = {"paddingInner": 0.05, "paddingOuter": 0.05}
     top = bare | {"orient": "top", "labelAngle": -40}
-    place = {
+    place: Row = {
         "x": {"field": "attack", "type": "nominal", "sort": _by("_column"), "axis": top, "scale": gap},
-        "y": {
-            "field": "rule",
-            "type": "nominal",
-            "sort": _by("_row"),
-            "axis": bare,
-            "scale": gap,
-        },
+        "y": {"field": "rule", "type": "nominal", "sort": _by("_row"), "axis": bare, "scale": gap},
     }
     scale = {"domain": [i / (len(SCALE) - 1) for i in range(len(SCALE))], "range": list(SCALE), "interpolate": "rgb"}
     frame = {"condition": {"test": "datum.worst", "value": "black"}, "value": None}
     ink = {"condition": {"test": "datum._ink === '#fff'", "value": "white"}, "value": "black"}
     fill = {"field": "_shade", "type": "quantitative", "scale": scale, "legend": None}
-    rect = {"mark": {"type": "rect", "strokeWidth": 2}, "encoding": place | {"color": fill, "stroke": frame}}
-    text = {"mark": {"type": "text"}, "encoding": place | {"text": {"field": "_text"}, "color": ink}}
-    title = f"final {comparison.metric.title}{' in %' if comparison.metric.fraction else ''}: rules against attacks"
-    spec = {"width": {"step": 62}, "height": {"step": 34}, "layer": [rect, text]}
-    return Chart(title, comparison.title, spec, columns)
+    small = {"type": "text", "dy": 9, "fontSize": 9}
+    layers: list[Row] = [
+        {"mark": {"type": "rect", "strokeWidth": 2}, "encoding": place | {"color": fill, "stroke": frame}},
+        {"mark": {"type": "text", "dy": -5}, "encoding": place | {"text": {"field": "_mean"}, "color": ink}},
+        {"mark": small, "encoding": place | {"text": {"field": "_beside"}, "color": ink}},
+    ]
+    spec = {"width": {"step": 66}, "height": {"step": 38}, "layer": layers}
+    title = f"final {comparison.metric.quantity}: rules against attacks"
+    return Chart(title, f"{comparison.title}; mean±standard deviation (seeds), framed: the worst", spec, columns)
 
 
 def _by(field: str) -> Row:
     return {"field": field, "op": "min"}
 
 
-def shade(comparison: Comparison, value: float | None) -> float | None:
-    """From 0, worst, to 1, best: accuracies as they are, others between a setting's extremes, by magnitude."""
-    if value is None or comparison.metric.fraction:
-        return 0.0 if value is not None and math.isnan(value) else value
-    means = [comparison.value(*cell) for cell in comparison.runs]
-    finite = [mean for mean in means if mean is not None and math.isfinite(mean)]
-    low, high = min(finite, default=0.0), max(finite, default=0.0)
-    span = (math.asinh(high) - math.asinh(low)) or 1.0
-    good = (math.asinh(high) - math.asinh(value)) / span if math.isfinite(value) else 0.0
-    return 1 - good if comparison.metric.higher_is_better and math.isfinite(value) else good
+def shades(comparison: Comparison) -> Mapping[Where, float]:
+    """Each cell from 0, worst, to 1, best: fractions as they are, others between a setting's extremes, by magnitude."""
+    metric = comparison.metric
+    places = {where: spread.mean for where, spread in comparison.spreads.items() if math.isfinite(spread.mean)}
+    if not metric.fraction:
+        if min(places.values(), default=0.0) >= 0:
+            least = min((mean for mean in places.values() if mean > 0), default=1.0)
+            places = {where: math.log10(max(mean, least)) for where, mean in places.items()}
+        low, high = min(places.values(), default=0.0), max(places.values(), default=0.0)
+        places = {where: (place - low) / ((high - low) or 1.0) for where, place in places.items()}
+    if not metric.higher_is_better:
+        places = {where: 1 - place for where, place in places.items()}
+    return dict.fromkeys(comparison.spreads, 0.0) | places
 
 
 def colour(shade: float) -> tuple[str, str]:
@@ -93,7 +100,7 @@ def phases(comparison: Comparison) -> Chart | None:
         for order, phase in enumerate(PHASES):
             spent = [result.timings.get(phase) for result in results]
             if known := finite(spent):
-                for name, item in zip(columns, (rule, phase, order, rounded(sum(known) / len(known))), strict=True):
+                for name, item in zip(columns, (rule, phase, order, sum(known) / len(known)), strict=True):
                     columns[name].append(item)
     if not columns["rule"]:
         return None
@@ -117,7 +124,7 @@ def plans(results: Sequence[Result], title: str, about: str) -> Chart | None:
     for result in results:
         for plan in result.plans:
             for way, value in plan.tried.items():
-                known = rounded(value) if value < NOT_FINITE else None
+                known = value if value < NOT_FINITE else math.inf
                 row = (seeds_text(result.spec.seed), plan.round, way, known, way == plan.winner)
                 for name, item in zip(columns, row, strict=True):
                     columns[name].append(item)
@@ -131,7 +138,7 @@ def plans(results: Sequence[Result], title: str, about: str) -> Chart | None:
     objective = Metric("value", "value")
     encoding = {
         "x": {"field": "round", "type": "quantitative", "title": "round", "axis": {"tickMinStep": 1, "grid": False}},
-        "y": {"field": "value", "type": "quantitative", "title": None, **axis(objective, known)},
+        "y": {"field": "value", "type": "quantitative", "title": None, **value_axis(objective, known)},
         "color": {"field": "way", "type": "nominal", "scale": scale, "legend": {"title": None}},
         "fillOpacity": {"condition": {"test": "datum.won", "value": 1}, "value": 0},
         "tooltip": tips,
@@ -147,7 +154,7 @@ def scatter(differences: Differences) -> list[Chart]:
     found: dict[Metric, Columns] = {}
     for pair in differences.pairs:
         metric = metric_of([pair.a, pair.b])
-        a, b = rounded(metric.final(pair.a)), rounded(metric.final(pair.b))
+        a, b = metric.final(pair.a), metric.final(pair.b)
         if a is None or b is None:
             continue
         columns = found.setdefault(metric, {name: [] for name in ("rule", "attack", "seed", "first", "second", "bits")})
@@ -157,7 +164,7 @@ def scatter(differences: Differences) -> list[Chart]:
             columns[name].append(item)
     charts = []
     for metric, columns in found.items():
-        shared = axis(metric, [*columns["first"], *columns["second"]])
+        shared = value_axis(metric, finite([*columns["first"], *columns["second"]]))
         form = {"type": "quantitative", "format": ".1%" if metric.fraction else ".4~g"}
         tips: list[Row] = [{"field": name} for name in ("rule", "attack", "seed", "bits")]
         tips += [{"field": "first", "title": first, **form}, {"field": "second", "title": second, **form}]

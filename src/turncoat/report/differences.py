@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from turncoat.report.summary import counted, listed, spread_text
+from turncoat.report.summary import NAMED, Notice, counted, failed_text, listed
+from turncoat.results.comparison import Comparison, compare
+from turncoat.results.failure import Failure
+from turncoat.results.metric import Metric, Spread
 from turncoat.results.result import Result
 from turncoat.results.settings import MACHINERY, attack_text
-from turncoat.results.statistics import Metric, Spread, compare
-
-NAMED = 3  # changed cells that a sentence names
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,19 @@ class Change:
     rule: str
     attack: str
     metric: Metric
-    a: Spread
-    b: Spread
+    ends: tuple[tuple[float, float], ...]
+    """Of each seed, then and now."""
+    runs: int
     identical: int
+    """How many of the runs are bit-identical in all that was measured."""
+
+    @cached_property
+    def a(self) -> Spread:
+        return Spread.of([then for then, _ in self.ends], self.metric)
+
+    @cached_property
+    def b(self) -> Spread:
+        return Spread.of([now for _, now in self.ends], self.metric)
 
     @property
     def moved(self) -> float:
@@ -51,15 +61,18 @@ class Change:
 
     @property
     def beyond(self) -> bool | None:
-        """Whether the mean moved by more than the larger standard deviation over the seeds; None for one seed."""
+        """Whether the mean moved by more than the larger standard deviation over the seeds; None for one seed.
+
+        Where a mean is not finite, whether any seed ends otherwise than before in that.
+        """
         if self.a.sd is None or self.b.sd is None:
             return None
         if not math.isfinite(self.moved):
-            return repr(self.a.mean) != repr(self.b.mean)
+            return any(repr(then) != repr(now) for then, now in self.ends if not math.isfinite(now - then))
         return abs(self.moved) > max(self.a.sd, self.b.sd)
 
     def __str__(self) -> str:
-        ends = " to ".join(spread_text(self.metric, spread) for spread in (self.a, self.b))
+        ends = " to ".join(f"{spread.text(self.metric)} ({spread.seeds})" for spread in (self.a, self.b))
         return f"{self.rule} under {attack_text(self.attack)} from {ends} ({self.setting})"
 
 
@@ -71,26 +84,32 @@ class Differences:
     pairs: list[Pair]
     only: tuple[list[Result], list[Result]]
     """The runs that only one of them holds."""
+    failures: tuple[Sequence[Failure], Sequence[Failure]] = ((), ())
+    """Those of each that failed."""
+    superseded: Sequence[str] = ()
+    """A word on each of them of which results were left out."""
 
     @cached_property
     def changes(self) -> list[Change]:
         """All cells of the runs in both: those changed beyond the seeds' spread first, then by how far they moved."""
         partners = {id(pair.a): pair for pair in self.pairs}
-        found = []
+        found: dict[tuple[int, ...], Change] = {}  # runs without attack stand in several settings
         for one in compare([pair.a for pair in self.pairs]):
             for (rule, attack), runs in one.runs.items():
                 met = [partners[id(run)] for run in runs]
-                ends = [(one.metric.final(pair.a), one.metric.final(pair.b)) for pair in met]
-                both = [(a, b) for a, b in ends if a is not None and b is not None]
-                if both:
-                    a, b = (Spread.of(values, one.metric) for values in zip(*both, strict=True))
+                other = Comparison(one.title, tuple(pair.b for pair in met), one.metric)
+                a, b = one.finals(rule, attack), other.finals(rule, attack)
+                seeds = [seeds for seeds in a if seeds in b]
+                if seeds:
+                    ends = tuple((a[each], b[each]) for each in seeds)
                     same = sum(pair.identical for pair in met)
-                    found.append(Change(one.title, rule, attack, one.metric, a, b, same))
+                    change = Change(one.title, rule, attack, one.metric, ends, len(met), same)
+                    found.setdefault(tuple(map(id, runs)), change)
 
         def size(change: Change) -> tuple[bool, float]:
             return change.beyond is not True, -abs(change.moved) if math.isfinite(change.moved) else -math.inf
 
-        return sorted(found, key=size)
+        return sorted(found.values(), key=size)
 
     @cached_property
     def computed(self) -> list[str]:
@@ -102,6 +121,14 @@ class Differences:
                 if a.get(name) != b.get(name):
                     found.setdefault(name, Counter())[f"{a.get(name, '–')} → {b.get(name, '–')}"] += 1
         return [f"{name} {listed(changes)}" for name, changes in sorted(found.items())]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What must be said first: failed runs, what was left out, what was computed otherwise."""
+        both = zip(self.names, self.failures, strict=True)
+        found = [Notice("failed", f"In {name}, {failed_text(failures)}.") for name, failures in both if failures]
+        found += [Notice.of_superseded(note) for note in self.superseded]
+        return [*found, *(Notice("mixture", f"Computed otherwise: {each}.") for each in self.computed)]
 
     @property
     def headline(self) -> str:
@@ -147,7 +174,10 @@ class Differences:
             "identical": sum(pair.identical for pair in self.pairs),
             "only_in_a": len(self.only[0]),
             "only_in_b": len(self.only[1]),
+            "failed_in_a": len(self.failures[0]),
+            "failed_in_b": len(self.failures[1]),
             "computed_otherwise": self.computed,
+            "notices": [notice.text for notice in self.notices],
             "cells": cells,
         }
 

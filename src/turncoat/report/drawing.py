@@ -6,21 +6,20 @@ in results stand in the data and in lists of values only, where Vega-Lite takes 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from turncoat.results.plots import COLOURS, DASHES, LARGEST
+from turncoat.results.metric import ACCURACY, LOSSES, Metric, own_metrics
+from turncoat.results.plots import COLOURS, DASHES, LARGEST, axis
 from turncoat.results.result import Result
 from turncoat.results.settings import attack_of, attack_text, seeds_text
-from turncoat.results.statistics import ACCURACY, LOSSES, Metric
 
 FONT = "system-ui, sans-serif"
-LOG_FROM = 50.0  # values that span more than this factor are drawn on a logarithmic axis,
-LOG_TO = 1e4  # down to this factor below the largest, and from there evenly to 0
 DISTANCE = Metric("distance", "distance to the honest mean")
 COSINE = Metric("cosine", "cosine with the honest mean", higher_is_better=True)
+
+MEASURED = ("value", "sd", "first", "second", "seconds")  # columns of what may not be finite
 
 Row = dict[str, Any]
 Columns = dict[str, list[Any]]
@@ -61,50 +60,57 @@ def styles(rules: Iterable[str]) -> dict[str, Style]:
 def metrics_of(results: Iterable[Result]) -> list[Metric]:
     """What was measured in some runs: accuracy, the task's own metrics, losses, then how far the aggregate is off."""
     results = list(results)
-    own = sorted({name for result in results for record in result.records for name in record.extra})
-    choices = (ACCURACY, *(Metric(name, name.replace("_", " ")) for name in own), *LOSSES, DISTANCE, COSINE)
+    choices = (ACCURACY, *own_metrics(results), *LOSSES, DISTANCE, COSINE)
     return [metric for metric in choices if any(metric.final(result) is not None for result in results)]
 
 
-def rounded(value: float | None) -> float | None:
-    """Four significant digits; None for what is not finite, which JSON and axes cannot hold."""
-    return None if value is None or not abs(value) <= LARGEST else float(f"{value:.4g}")
+def drawable(value: float | None) -> float | None:
+    """The value; None for what is not finite, or so large that an axis cannot hold it."""
+    return None if value is None or not abs(value) <= LARGEST else value
 
 
 def series(result: Result) -> Row:
-    """A run as the page holds it: its names, and each metric by round."""
+    """A run as charts take it: its names, and each metric by round, None where it was not measured."""
     measured: Row = {"round": [record.round for record in result.records]}
     for metric in metrics_of([result]):
-        measured[metric.name] = [rounded(metric.of(record)) for record in result.records]
+        measured[metric.name] = [metric.of(record) for record in result.records]
     flags = {"flags": result.flags} if result.flags else {}
     names = {"rule": result.spec.rule, "attack": attack_text(attack_of(result)), "seed": seeds_text(result.spec.seed)}
     return names | {"series": measured} | flags
 
 
 def rows(chart: Chart, runs: Sequence[Row]) -> list[Row]:
-    """The data of a chart in a report of such series."""
+    """The data of a chart in a report of such series: what was measured, as it was."""
     if chart.columns:
         return [dict(zip(chart.columns, row, strict=True)) for row in zip(*chart.columns.values(), strict=True)]
     found = []
     for number in chart.runs:
         run = runs[number]
         names = {"_run": number, **{name: run[name] for name in ("rule", "attack", "seed")}}
-        measured = run["series"].get(chart.metric) or [None] * len(run["series"]["round"])
-        for t, value in zip(run["series"]["round"], measured, strict=True):
-            found.append({**names, "round": t, "value": value})
+        for t, value in zip(run["series"]["round"], run["series"].get(chart.metric, ()), strict=False):
+            if value is not None:
+                found.append({**names, "round": t, "value": value})
+    return found
+
+
+def drawn(chart: Chart, runs: Sequence[Row]) -> list[Row]:
+    """The same as it is drawn: a gap where what was measured is not finite."""
+    found = rows(chart, runs)
+    for row in found:
+        row |= {name: drawable(row[name]) for name in MEASURED if name in row}
     return found
 
 
 def curves(metric: Metric, results: Iterable[Result], looks: Mapping[str, Style], singles: bool = False) -> Row:
     """A metric over the rounds: a line a rule, the mean over its seeds, in a band from the lowest to the highest.
 
-    The axis holds all values of `results`, so that panels of the same runs can be compared. A mean ends where one of
-    its runs has no finite value. `singles` draws each run as well, on an axis of what is drawn.
+    The axis holds all values of `results`, so that panels of the same runs can be compared. A mean has a
+    gap where one of its runs is not finite. `singles` draws each run as well, on an axis of what is drawn.
     """
     records = [record for result in results for record in result.records]
     ends = [0, max((record.round for record in records), default=0) or 1]
-    axis = {"tickCount": 4, "tickMinStep": 1, "grid": False, "format": "~s"}
-    x = {"field": "round", "type": "quantitative", "title": "round", "scale": {"domain": ends}, "axis": axis}
+    ticks = {"tickCount": 4, "tickMinStep": 1, "grid": False, "format": "~s"}
+    x = {"field": "round", "type": "quantitative", "title": "round", "scale": {"domain": ends}, "axis": ticks}
     values = map(metric.of, records)
     spec = _lines(x, metric, finite(values), looks, ["rule"])
     if singles:
@@ -119,7 +125,8 @@ def _add_singles(spec: Row, fixed: bool) -> None:
         place = layer["encoding"]
         place |= {name: place[name] | {"legend": None} for name in ("color", "strokeDash") if name in place}
         if not fixed:
-            place["y"] |= {"axis": {"format": ".3~g", "tickCount": 5}, "scale": {"zero": False}}
+            kind = {name: value for name, value in place["y"]["scale"].items() if name in ("type", "constant")}
+            place["y"] |= {"axis": {"format": ".3~g", "tickCount": 5}, "scale": {"zero": False, **kind}}
     place = layers[1]["encoding"]
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.6, "clip": True}
     single = place | {"detail": {"field": "_run"}, "y": place["y"] | {"field": "value"}}
@@ -134,22 +141,25 @@ def strengths(
     looks: Mapping[str, Style],
 ) -> Row:
     """Final values over an attack's strength: a line a rule, the mean over its seeds, in a band of all of them."""
-    axis = {"values": sorted(levels), "grid": False, "format": ".4~g", "labelOverlap": True}
+    ticks = {"values": sorted(levels), "grid": False, "format": ".4~g", "labelOverlap": True}
     scale = {"zero": True, "nice": False, "padding": 8}
-    x = {"field": "strength", "type": "quantitative", "title": parameter, "scale": scale, "axis": axis}
+    x = {"field": "strength", "type": "quantitative", "title": parameter, "scale": scale, "axis": ticks}
     spec = _lines(x, metric, finite(finals), looks, ["rule", "strength"])
     spec["layer"][0]["layer"][1]["mark"] |= {"point": {"size": 30, "opacity": 1, "filled": True}}
     return spec
 
 
 def _lines(x: Row, metric: Metric, values: Sequence[float], looks: Mapping[str, Style], line: Sequence[str]) -> Row:
-    """A mean line a rule in its band, with tooltips, only where all the runs that share `line` have a finite value."""
+    """A mean line a rule in its band, with tooltips, over seeds, whose runs count as one with their mean.
+
+    It has points where all the seeds that share `line` were measured, and gaps where one of them is not finite.
+    """
     form = ".1%" if metric.fraction else ".4~g"
     tips: list[Row] = [{"field": "rule"}, {"field": x["field"], "type": "quantitative", "format": ".4~g"}]
     for name, title in {"mean": metric.title, "low": "lowest", "high": "highest"}.items():
         tips.append({"field": name, "title": title, "type": "quantitative", "format": form})
     tips.append({"field": "seeds", "type": "quantitative"})
-    y = {"type": "quantitative", "title": None, **axis(metric, values)}
+    y = {"type": "quantitative", "title": None, **value_axis(metric, values)}
     place = {"x": x, "y": y | {"field": "mean"}}
     colour = {"color": _look("color", looks)}
     band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, **colour}
@@ -161,12 +171,17 @@ def _lines(x: Row, metric: Metric, values: Sequence[float], looks: Mapping[str, 
         },
         {"mark": {"type": "circle", "size": 90, "opacity": 0}, "encoding": place | {"tooltip": tips}},
     ]
-    ops = {"mean": "mean", "low": "min", "high": "max", "seeds": "valid"}
-    seen = [{"op": op, "field": "value", "as": name} for name, op in ops.items()]
-    transform = [
-        {"joinaggregate": [{"op": "distinct", "field": "_run", "as": "runs"}], "groupby": list(line)},
-        {"aggregate": [*seen, {"op": "max", "field": "runs", "as": "runs"}], "groupby": ["rule", x["field"]]},
-        {"filter": "datum.seeds === datum.runs"},
+    of_seed = [{"op": op, "field": "value", "as": name} for name, op in {"value": "mean", "valid": "valid"}.items()]
+    ops = {"mean": "mean", "low": "min", "high": "max"}
+    over_seeds = [{"op": op, "field": "value", "as": name} for name, op in ops.items()]
+    over_seeds += [{"op": "max", "field": "all", "as": "all"}, {"op": "min", "field": "whole", "as": "whole"}]
+    transform: list[Row] = [
+        {"aggregate": [*of_seed, {"op": "count", "as": "runs"}], "groupby": ["rule", x["field"], "seed"]},
+        {"calculate": "datum.valid === datum.runs", "as": "whole"},
+        {"joinaggregate": [{"op": "distinct", "field": "seed", "as": "all"}], "groupby": list(line)},
+        {"aggregate": [*over_seeds, {"op": "count", "as": "seeds"}], "groupby": ["rule", x["field"]]},
+        {"filter": "datum.seeds === datum.all"},
+        *({"calculate": f"datum.whole ? datum.{name} : null", "as": name} for name in ops),
     ]
     return {"height": 190, "layer": [{"transform": transform, "layer": layers}]}
 
@@ -181,26 +196,15 @@ def _look(channel: str, looks: Mapping[str, Style]) -> Row:
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
-    return [value for value in map(rounded, values) if value is not None]
+    return [value for value in map(drawable, values) if value is not None]
 
 
-def axis(metric: Metric, values: Sequence[float]) -> Row:
-    """The value axis: accuracies whole, cosines up to 1, what spans magnitudes on a logarithmic one."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    if metric.fraction:
-        return {"scale": {"domain": [0, 1]}, "axis": {"format": "%", "tickCount": 5}}
-    if metric.name == COSINE.name:
-        return {"scale": {"domain": [-1 if low < 0 else 0, 1]}, "axis": {"format": ".2~f", "tickCount": 5}}
-    least = min((value for value in values if value > 0), default=high)
-    if low >= 0 and high > LOG_FROM * least:
-        powers = range(math.ceil(math.log10(max(least, high / LOG_TO))), math.floor(math.log10(high)) + 1)
-        ticks = [10.0**power for power in powers][:: -(1 + len(powers) // 6)]
-        scale: Row = {"type": "log", "domain": [least, high]}
-        if low == 0 or high > LOG_TO * least:
-            scale, ticks = {"type": "symlog", "constant": high / LOG_TO, "domain": [0, high]}, [*ticks, 0.0]
-        return {"scale": scale, "axis": {"format": ".3~g", "values": ticks}}
-    ends = [min(low, 0.0), high if high > min(low, 0.0) else 1.0]
-    return {"scale": {"domain": ends}, "axis": {"format": ".4~g", "tickCount": 5}}
+def value_axis(metric: Metric, values: Sequence[float]) -> Row:
+    """The axis of a metric: as `plots.axis` has it, cosines up to 1."""
+    if metric == COSINE:
+        ends = [-1 if min(values, default=0.0) < 0 else 0, 1]
+        return {"scale": {"domain": ends}, "axis": {"format": ".2~f", "tickCount": 5}}
+    return axis(values, metric.fraction)
 
 
 def _config(ink: str, soft: str, line: str, faint: float) -> Row:

@@ -11,7 +11,7 @@ from pathlib import Path
 import altair as alt
 import vl_convert
 
-from turncoat.report.drawing import PAPER, Chart, Row, rows
+from turncoat.report.drawing import PAPER, Chart, Row, drawn, rows
 from turncoat.report.sections import Report
 from turncoat.results.files import write_atomically
 
@@ -61,7 +61,7 @@ def file_stem(place: str, chart: Chart) -> str:
 def standalone(chart: Chart, runs: list[Row]) -> Row:
     """A chart with its data, title and legends, dark on white, as it stands outside of the page."""
     title = {"text": chart.title, "subtitle": chart.about, "anchor": "start", "frame": "group"}
-    return {"width": WIDTH, **chart.spec, "title": title, "data": {"values": rows(chart, runs)}, "config": PAPER}
+    return {"width": WIDTH, **chart.spec, "title": title, "data": {"values": drawn(chart, runs)}, "config": PAPER}
 
 
 def sheets(report: Report) -> dict[str, Row]:
@@ -94,11 +94,10 @@ def _sheet(title: str, about: str, charts: Mapping[str, Chart], runs: list[Row])
 
 
 def table(chart: Chart, runs: list[Row]) -> str:
-    """A chart's data as CSV, with one row a point; the value's column is named after the metric."""
-    found = rows(chart, runs)
-    names = [name for name in found[0] if not name.startswith("_")]
+    """A chart's data as CSV, in full precision, with one row a point; the value's column is named after the metric."""
+    names = [name for name in chart.columns or ("rule", "attack", "seed", "round", "value") if not name.startswith("_")]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([chart.metric if name == "value" and chart.metric else name for name in names])
-    writer.writerows([row[name] for name in names] for row in found)
+    writer.writerows([row[name] for name in names] for row in rows(chart, runs))
     return file.getvalue()

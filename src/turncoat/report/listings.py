@@ -10,13 +10,9 @@ from typing import Any
 import msgspec
 
 from turncoat.report.differences import Differences
-from turncoat.report.summary import spread_text
-from turncoat.results.plots import FOLLOWERS
+from turncoat.results.metric import metric_of
 from turncoat.results.result import Result
-from turncoat.results.settings import attack_of, attack_text, by_numbers, seeds_text
-from turncoat.results.statistics import metric_of
-
-COMPARED = ("rule", "attack", "seed")  # they have columns of their own in the table of all runs
+from turncoat.results.settings import FOLLOWERS, attack_of, attack_text, by_numbers, seeds_text
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,18 @@ class Table:
 
 
 def runs_table(results: Sequence[Result]) -> Table:
-    """All runs: what was compared, what else varies, how they ended; then their flags and keys where any has some."""
-    varying = [name for name in _varying(results) if name not in COMPARED]
+    """All runs: what was compared, how they ended, what else varies.
+
+    Then the numbers of their environments where there are several, their flags and keys where any has some.
+    """
+    varying = [name for name in _varying(results) if name not in ("rule", "attack")]  # these have columns of their own
     flagged, keyed = any(result.flags for result in results), any(result.key for result in results)
+    places = {made: number for number, made in enumerate(_environments(results), start=1)}
+    mixed = len(places) > 1
     columns = [Column("rule"), Column("attack"), Column("seed")]
     columns += [Column(name, number=True) for name in ("final", "best", "rounds/s")]
-    columns += [*map(Column, varying), *[Column("flags", look="bad")] * flagged, *[Column("key")] * keyed]
+    columns += [*map(Column, varying), *[Column("environment", number=True)] * mixed]
+    columns += [*[Column("flags", look="bad")] * flagged, *[Column("key")] * keyed]
     table = Table(columns)
     for result in results:
         metric, spec, told = metric_of([result]), result.spec, _told(result)
@@ -58,15 +60,17 @@ def runs_table(results: Sequence[Result]) -> Table:
         names = [spec.rule, attack_text(attack_of(result)), seeds_text(spec.seed)]
         ends = [Value(f"{metric.text(end)} {unit}", end) for end in (metric.final(result), metric.best(result))]
         ends.append(Value(f"{speed:.0f}" if speed >= 100 else f"{speed:.3g}", speed))
-        others = [told[name] for name in varying] + ["; ".join(result.flags)] * flagged + [result.key[:16]] * keyed
-        table.rows.append([*map(Value, names), *ends, *map(Value, others)])
+        place = places[_environment(result)]
+        others = [*(Value(told.get(name, "–")) for name in varying), *[Value(str(place), place)] * mixed]
+        others += [Value("; ".join(result.flags))] * flagged + [Value(result.key[:16])] * keyed
+        table.rows.append([*map(Value, names), *ends, *others])
     return table
 
 
 def _varying(results: Sequence[Result]) -> list[str]:
     """The fields in which the specs differ, without those that only follow others."""
     led = {name for name, leader in FOLLOWERS.items() if all(_same(result, name, leader) for result in results)}
-    return [name for name, values in fields(results).items() if len(values) > 1 and name not in led | {"data"}]
+    return [name for name, values in fields(results).items() if len(values) > 1 and name not in led]
 
 
 def _same(result: Result, name: str, other: str) -> bool:
@@ -91,10 +95,10 @@ def changes_table(differences: Differences) -> Table:
                 *[Value(change.setting)] * (len(titles) > 1),
                 Value(change.rule),
                 Value(attack_text(change.attack)),
-                *(Value(spread_text(metric, spread), spread.mean) for spread in (change.a, change.b)),
+                *(Value(f"{spread.text(metric)} ({spread.seeds})", spread.mean) for spread in (change.a, change.b)),
                 Value(moved if change.moved else "0", change.moved),
                 Value(str(change.a.seeds), change.a.seeds),
-                Value(f"{change.identical} of {change.a.seeds}", change.identical),
+                Value(f"{change.identical} of {change.runs}", change.identical),
                 Value(beyond),
             ]
         )
@@ -102,14 +106,16 @@ def changes_table(differences: Differences) -> Table:
 
 
 def fields(results: Sequence[Result]) -> dict[str, list[str]]:
-    """The different values of each field of the specs but the seeds, and of where the data is from."""
+    """The different values of each field of the specs but the seeds, of where the data is from, and of own files."""
     told = [_told(result) for result in results]
-    return {name: sorted({each[name] for each in told}, key=by_numbers) for name in (told[0] if told else ())}
+    names = dict.fromkeys(name for each in told for name in each)
+    return {name: sorted({each.get(name, "–") for each in told}, key=by_numbers) for name in names}
 
 
 def _told(result: Result) -> dict[str, str]:
     spec = {name: str(value) for name, value in msgspec.structs.asdict(result.spec).items() if name != "seed"}
-    return spec | {"data": f"{result.data_origin} (sha256 {result.data_checksum[:12]})"}
+    data = {"data": f"{result.data_origin} (sha256 {result.data_checksum[:12]})"}
+    return spec | data | {f"file {name}": f"sha256 {digest[:12]}" for name, digest in result.files.items()}
 
 
 def seeds(results: Sequence[Result]) -> dict[str, str]:
@@ -122,12 +128,18 @@ def seeds(results: Sequence[Result]) -> dict[str, str]:
 
 
 def environments(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """What the runs were computed with, the most frequent first."""
-    found = Counter(
-        (tuple(msgspec.structs.asdict(result.environment).items()), result.gradients, result.source_hash[:12])
-        for result in results
-    )
+    """What the runs were computed with, the most frequent first, by the numbers that the table of all runs gives."""
     return [
-        {"runs": runs, **dict(items), "gradients": gradients, "turncoat's code": source}
-        for (items, gradients, source), runs in found.most_common()
+        {"environment": number, "runs": runs, **dict(made)}
+        for number, (made, runs) in enumerate(_environments(results).items(), start=1)
     ]
+
+
+def _environments(results: Sequence[Result]) -> dict[tuple[tuple[str, Any], ...], int]:
+    """How many runs were computed with what, the most frequent first."""
+    return dict(Counter(map(_environment, results)).most_common())
+
+
+def _environment(result: Result) -> tuple[tuple[str, Any], ...]:
+    made = msgspec.structs.asdict(result.environment)
+    return tuple((made | {"gradients": result.gradients, "turncoat's code": result.source_hash[:12]}).items())

@@ -5,7 +5,7 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 // Charts ------------------------------------------------------------------------------------------------------------
 
-/** A chart's data: its own columns, or one metric of some runs, which all charts share. */
+/** A chart's data: its own columns, or one metric of some runs, which all charts share; "nan" and "inf" are text. */
 function rows(chart) {
   if (chart.columns) {
     const names = Object.keys(chart.columns);
@@ -13,9 +13,17 @@ function rows(chart) {
   }
   return chart.runs.flatMap(number => {
     const { rule, attack, seed, series } = report.runs[number];
-    const value = series[chart.metric] ?? [];
-    return series.round.map((round, i) => ({ _run: number, rule, attack, seed, round, value: value[i] ?? null }));
+    const points = (series[chart.metric] ?? []).map((value, i) => [series.round[i], value]);
+    return points.filter(([, value]) => value !== null)
+      .map(([round, value]) => ({ _run: number, rule, attack, seed, round, value }));
   });
+}
+
+/** The same as it is drawn: a gap where what was measured is not finite, or too large for an axis. */
+function drawn(chart) {
+  const gap = value => (typeof value === "number" && Math.abs(value) <= report.largest ? value : null);
+  const known = ([name, value]) => [name, report.measured.includes(name) ? gap(value) : value];
+  return rows(chart).map(row => Object.fromEntries(Object.entries(row).map(known)));
 }
 
 const embed = (place, spec) => vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
@@ -27,7 +35,7 @@ const bare = spec => JSON.parse(JSON.stringify(spec), (key, value) => (key === "
 function draw(place, chart) {
   const spec = report.specs[chart.spec];
   const fit = { width: "container", autosize: { type: "fit-x", contains: "padding" } };
-  const data = { values: rows(chart) };
+  const data = { values: drawn(chart) };
   return embed(place, { ...(chart.metric ? bare(spec) : spec), ...fit, data, config: report.page });
 }
 
@@ -52,7 +60,8 @@ const quoted = value => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""'
 /** A chart's data with one row a point; columns that only serve the drawing begin with an underscore. */
 function csv(chart) {
   const found = rows(chart);
-  const names = Object.keys(found[0]).filter(name => !name.startsWith("_"));
+  const names = (chart.columns ? Object.keys(chart.columns) : ["rule", "attack", "seed", "round", "value"])
+    .filter(name => !name.startsWith("_"));
   const head = names.map(name => (name === "value" && chart.metric ? chart.metric : name));
   const lines = [head, ...found.map(row => names.map(name => row[name] ?? ""))];
   return lines.map(line => line.map(value => quoted(String(value))).join(",") + "\n").join("");
@@ -61,7 +70,7 @@ function csv(chart) {
 /** The chart as a file holds it: with title and legend, dark on white. */
 async function image(chart, kind) {
   const title = { text: chart.title, subtitle: chart.about, anchor: "start", frame: "group" };
-  const spec = { width: report.width, ...report.specs[chart.spec], title, data: { values: rows(chart) } };
+  const spec = { width: report.width, ...report.specs[chart.spec], title, data: { values: drawn(chart) } };
   const { view } = await embed(document.createElement("div"), { ...spec, config: report.paper });
   const made = kind === "png" ? await view.toImageURL("png", 2) : await view.toSVG();
   view.finalize();

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,29 +18,34 @@ from markupsafe import Markup
 
 from turncoat.report.charts import scatter
 from turncoat.report.differences import Differences
-from turncoat.report.drawing import PAGE, PAPER, Chart, Row
+from turncoat.report.drawing import LARGEST, MEASURED, PAGE, PAPER, Chart, Row
 from turncoat.report.export import VEGA_LITE, WIDTH, file_stem
 from turncoat.report.listings import changes_table, environments, fields, runs_table, seeds
 from turncoat.report.sections import Report
-from turncoat.report.summary import Notice, counted, facts, notices
+from turncoat.report.summary import counted, facts
 from turncoat.results.failure import Failure
 from turncoat.results.files import write_atomically
-from turncoat.results.result import Result
+from turncoat.results.result import Result, spell_numbers
 from turncoat.results.settings import attack_text, seeds_text
 
 
-def write_page(results: Iterable[Result], path: Path | str, title: str = "turncoat") -> Path:
+def write_page(
+    results: Iterable[Result],
+    path: Path | str,
+    title: str = "turncoat",
+    failures: Iterable[Failure] = (),
+    superseded: str = "",
+) -> Path:
     """Write the report on some results as one HTML file; raises `ResultError` where the folder cannot be written.
 
-    The page loads nothing, and its content security policy forbids it to; names in the results are text, never markup.
+    With it go the runs that failed, and a word on results that were left out. The page loads nothing, and its content
+    security policy forbids it to; names in the results are text, never markup.
     """
-    return write_report(Report(results), path, title)
+    return write_report(Report(results, failures, superseded), path, title)
 
 
-def write_report(
-    report: Report, path: Path | str, title: str, failures: Sequence[Failure] = (), superseded: str = ""
-) -> Path:
-    """`write_page` of a report that is drawn already, with the runs that failed and a word on what was left out."""
+def write_report(report: Report, path: Path | str, title: str) -> Path:
+    """`write_page` of a report that is drawn already."""
     results = report.results
     values = fields(results)
     page = _render(
@@ -47,9 +53,9 @@ def write_report(
         _payload(report.charts, report),
         title=title,
         facts=facts(results, len(seeds(results))),
-        notices=notices(results, report.comparisons, failures, superseded),
+        notices=report.notices,
         report=report,
-        failures=failures,
+        failures=report.failures,
         runs=runs_table(results),
         shared={name: found[0] for name, found in values.items() if len(found) == 1} | seeds(results),
         varying={name: " | ".join(found) for name, found in values.items() if len(found) > 1},
@@ -66,13 +72,12 @@ def write_differences(differences: Differences, path: Path | str) -> Path:
         for name, only in zip(differences.names, differences.only, strict=True)
         if only
     ]
-    computed = [Notice("mixture", f"Computed otherwise: {each}.") for each in differences.computed]
     page = _render(
         "compare.html.j2",
         _payload(charts),
         title=" and ".join(differences.names),
         facts=[f"{counted(len(differences.pairs), 'run')} in both"],
-        notices=computed,
+        notices=differences.notices,
         headline=differences.headline,
         cells=changes_table(differences),
         alone=alone,
@@ -86,7 +91,7 @@ def _render(template: str, payload: Row, **shown: Any) -> str:
         loader=jinja2.PackageLoader("turncoat.report", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "capital": lambda text: text[:1].upper() + text[1:]}
     environment.globals |= {"attack_text": attack_text, "seed": seeds_text, "zip": zip}
     script = _script()
     return environment.get_template(template).render(
@@ -116,16 +121,19 @@ def _resource(name: str) -> str:
 def _payload(charts: Mapping[str, Chart], report: Report | None = None) -> Row:
     """What a page draws from: the runs once, and drawings that several charts share once."""
     specs: list[Row] = []
+    numbers: dict[str, int] = {}
 
     def number(spec: Row) -> int:
-        if spec not in specs:
+        place = numbers.setdefault(json.dumps(spec), len(specs))
+        if place == len(specs):
             specs.append(spec)
-        return specs.index(spec)
+        return place
 
     drawn: Row = {}
     for place, chart in charts.items():
         about = {"title": chart.title, "about": chart.about, "file": file_stem(place, chart), "metric": chart.metric}
-        own = {"columns": chart.columns} if chart.columns else {"runs": chart.runs}
+        columns = {name: _spelled(values) if name in MEASURED else values for name, values in chart.columns.items()}
+        own = {"columns": columns} if columns else {"runs": chart.runs}
         drawn[place] = about | own | {"spec": number(chart.spec)}
     details = {
         section.place: [
@@ -134,5 +142,15 @@ def _payload(charts: Mapping[str, Chart], report: Report | None = None) -> Row:
         ]
         for section in (report.sections if report else ())
     }
-    look = {"page": PAGE, "paper": PAPER, "width": WIDTH}
-    return look | {"runs": report.runs if report else [], "specs": specs, "charts": drawn, "details": details}
+    runs = [
+        run | {"series": {name: _spelled(values) for name, values in run["series"].items()}}
+        for run in (report.runs if report else ())
+    ]
+    look = {"page": PAGE, "paper": PAPER, "width": WIDTH, "measured": MEASURED, "largest": LARGEST}
+    return look | {"runs": runs, "specs": specs, "charts": drawn, "details": details}
+
+
+def _spelled(values: Iterable[float | None]) -> list[float | str | None]:
+    """Numbers as a page holds them: four significant digits, and "nan" and "inf", which JSON does not have."""
+    short = (float(f"{value:.4g}") if isinstance(value, float) else value for value in values)
+    return spell_numbers(list(short))

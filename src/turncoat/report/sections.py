@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from turncoat.report.charts import colour, heat_map, phases, plans, shade
+from turncoat.report.charts import colour, heat_map, phases, plans, shades
 from turncoat.report.drawing import COSINE, DISTANCE, Chart, Row, Style, curves, metrics_of, series, styles
-from turncoat.report.summary import headline
+from turncoat.report.summary import Notice, headline, notices
 from turncoat.report.sweeps import Sweep, sweeps_of
+from turncoat.results.comparison import Comparison, Where, compare
+from turncoat.results.failure import Failure
+from turncoat.results.metric import Metric
 from turncoat.results.result import Result
 from turncoat.results.settings import attack_text
-from turncoat.results.statistics import Comparison, Metric, compare
 
 Places = dict[str, str]
 """What stands above each chart, by the place that it is drawn in."""
@@ -23,12 +25,20 @@ class Cell:
     """A cell of the heat map: its figures, its colours, and the numbers of its runs."""
 
     mean: str
-    sd: str
-    seeds: int
+    beside: str
     worst: bool
     colour: str
     ink: str
     runs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heat map, which the page has as a table, and files as a chart."""
+
+    place: str
+    comparison: Comparison
+    cells: Mapping[Where, Cell]
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,8 @@ class Section:
     place: str
     comparison: Comparison
     headline: str
-    heat: str
-    cells: Mapping[tuple[str, str], Cell]
+    heats: list[Heat]
+    """Of the final values, where there are several; then of how often a backdoor works, where one was planted."""
     details: Mapping[Metric, Row]
     """What is drawn of a cell that is looked into."""
     legend: Mapping[str, Style]
@@ -56,24 +66,27 @@ class Section:
         """Whether some rule was spared an attack that another met."""
         return any(self.comparison.missing(rule) for rule in self.comparison.rules)
 
-    @property
-    def several(self) -> bool:
-        """Whether anything was run with several seeds."""
-        return any(cell.seeds > 1 for cell in self.cells.values())
-
 
 class Report:
-    """Some results, sorted into sections and drawn: `charts` by place, of `runs` that are held once for all of them."""
+    """Some results, sorted into sections and drawn: `charts` by place, of `runs` that are held once for all of them.
 
-    def __init__(self, results: Iterable[Result]) -> None:
-        self.results = list(results)
+    With them the runs that failed, and a word on results that others supersede.
+    """
+
+    def __init__(self, results: Iterable[Result], failures: Iterable[Failure] = (), superseded: str = "") -> None:
+        self.results, self.failures, self.superseded = list(results), list(failures), superseded
         self.runs = [series(result) for result in self.results]
-        self.looks = styles(result.spec.rule for result in self.results)
+        self.looks = styles(run.spec.rule for run in (*self.results, *self.failures))
         self.charts: dict[str, Chart] = {}
         self._numbers = {id(result): number for number, result in enumerate(self.results)}
-        self.comparisons = comparisons = compare(self.results)
+        self.comparisons = comparisons = compare(self.results, self.failures)
         self.sections = [self._section(f"setting{i}", comparison) for i, comparison in enumerate(comparisons)]
         self.sweeps = [self._sweep(f"sweep{i}", sweep) for i, sweep in enumerate(sweeps_of(comparisons, self.looks))]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What must be said first."""
+        return notices(self.results, self.comparisons, self.failures, self.superseded)
 
     def _put(self, place: str, chart: Chart | None) -> str:
         """Keep a chart; returns its place, which is empty without one."""
@@ -102,8 +115,7 @@ class Report:
             place=place,
             comparison=comparison,
             headline=headline(comparison),
-            heat=self._put(f"{place}-heat", heat_map(comparison) if len(comparison.runs) > 1 else None),
-            cells={cell: self._cell(comparison, *cell) for cell in comparison.runs if comparison.spread(*cell)},
+            heats=self._heats(place, comparison),
             details={metric: curves(metric, comparison.results, looks, singles=True) for metric in metrics},
             legend=dict(sorted(looks.items())),
             curves=self._panels(f"{place}-curves", comparison, comparison.metric, looks),
@@ -124,18 +136,24 @@ class Report:
                 headings[self._put(f"{place}{i}", chart)] = attack_text(attack)
         return headings
 
-    def _cell(self, comparison: Comparison, rule: str, attack: str) -> Cell:
-        spread = comparison.spread(rule, attack)
-        assert spread is not None
-        return Cell(
-            mean=comparison.metric.text(spread.mean),
-            sd="" if spread.sd is None else comparison.metric.text(spread.sd),
-            seeds=spread.seeds,
-            worst=comparison.is_worst(rule, attack),
-            colour=colour(shade(comparison, spread.mean) or 0.0)[0],
-            ink=colour(shade(comparison, spread.mean) or 0.0)[1],
-            runs=self._of(comparison.runs[rule, attack]),
-        )
+    def _heats(self, place: str, comparison: Comparison) -> list[Heat]:
+        found = {f"{place}-heat": comparison} if comparison.several else {}
+        found |= {f"{place}-backdoors": comparison.backdoors} if comparison.backdoors else {}
+        return [Heat(self._put(name, heat_map(one)), one, self._cells(one)) for name, one in found.items()]
+
+    def _cells(self, comparison: Comparison) -> dict[Where, Cell]:
+        found = {}
+        for where, shade in shades(comparison).items():
+            ground, ink = colour(shade)
+            found[where] = Cell(
+                mean=comparison.mean_text(*where),
+                beside=comparison.beside(*where),
+                worst=comparison.is_worst(*where),
+                colour=ground,
+                ink=ink,
+                runs=self._of(comparison.runs[where]),
+            )
+        return found
 
     def _sweep(self, place: str, sweep: Sweep) -> tuple[Sweep, Places]:
         return sweep, {self._put(f"{place}-{i}", chart): split for i, (split, chart) in enumerate(sweep.panels.items())}

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
+from turncoat.results.comparison import DOUBTS, Comparison
 from turncoat.results.failure import Failure
+from turncoat.results.metric import Spread
 from turncoat.results.result import Result
 from turncoat.results.settings import CLEAN, attack_of
-from turncoat.results.statistics import Comparison, Metric, Spread, is_control, learnt, mixtures
+from turncoat.results.statistics import mixtures
+
+NAMED = 3  # so many settings, or cells, a sentence names
 
 
 @dataclass(frozen=True)
 class Notice:
     """What a reader must know before believing a figure; `place` is where the page says more."""
 
-    kind: Literal["control", "failed", "flags", "superseded", "mixture"]
+    kind: Literal["control", "doubt", "backdoor", "failed", "flags", "superseded", "mixture"]
     text: str
     place: str = ""
 
-
-def spread_text(metric: Metric, spread: Spread | None) -> str:
-    """A mean with the standard deviation over the seeds, where there are several: `87.3 ± 1.2`."""
-    if spread is None:
-        return metric.text(None)
-    mean = metric.text(spread.mean)
-    return mean if spread.sd is None else f"{mean} ± {metric.text(spread.sd)}"
+    @classmethod
+    def of_superseded(cls, note: str) -> Notice:
+        """A word on what was left out, as a sentence."""
+        return cls("superseded", f"{note[0].upper()}{note[1:]}.")
 
 
 def counted(count: int, name: str) -> str:
@@ -39,52 +40,63 @@ def counted(count: int, name: str) -> str:
 
 def headline(comparison: Comparison) -> str:
     """The outcome of a setting in a sentence."""
-    metric, rules = comparison.metric, comparison.rules
+    metric, first = comparison.metric, comparison.best
     unit = " %" if metric.fraction else ""
 
-    def end(rule: str, attack: str) -> tuple[str, str]:
+    def end(rule: str, attack: str, what: str = "") -> str:
         spread = comparison.spread(rule, attack)
-        seeds = f", {counted(spread.seeds, 'seed')}" if spread and spread.seeds > 1 else ""
-        return f"{spread_text(metric, spread)}{unit}", seeds
+        value = spread.text(metric) if spread else comparison.mean_text(rule, attack)
+        return f"{rule} ends at {value}{unit}{what} ({counted(spread.seeds if spread else 0, 'seed')})"
 
-    first, last = comparison.best, rules[-1]
-    worst, least = comparison.worst(first), comparison.worst(last)
+    worst = comparison.worst(first)
     if worst is None:
-        value, seeds = end(first, CLEAN)
-        return f"Without attack, {first} ends at {value} {metric.title}{seeds}."
+        return f"Without attack, {end(first, CLEAN, f' {metric.title}')}."
     met = len(comparison.attacks) - (CLEAN in comparison.attacks) - len(comparison.missing(first))
     among = f", the worst of {met} attacks on it" if met > 1 else ""
-    value, seeds = end(first, worst.attack)
-    text = f"{first} ends at {value} {metric.title} under {worst.attack}{among}{seeds}"
-    if len(rules) == 1 or least is None:
-        return f"{text}."
-    return f"{text}; {last} ends at {end(last, least.attack)[0]} under {least.attack}."
+    text = f"{end(first, worst.attack, f' {metric.title}')} under {worst}{among}"
+    for rule in reversed(comparison.rules[1:]):
+        if least := comparison.worst(rule):
+            return f"{text}; {end(rule, least.attack)} under {least}."
+    return f"{text}."
 
 
 def notices(
-    results: Sequence[Result], comparisons: Iterable[Comparison], failures: Sequence[Failure], superseded: str
+    results: Sequence[Result], comparisons: Sequence[Comparison], failures: Sequence[Failure], superseded: str
 ) -> list[Notice]:
     """What must be said first: controls that did not learn, failed runs, flags, what was left out, what was mixed."""
     found = []
+    doubted: dict[str, list[str]] = {}
     for comparison in comparisons:
-        controls = [result for result in comparison.results if is_control(result)]
-        idle = sum(learnt(result) is False for result in controls)
-        if idle:
-            runs = f"{idle} of {len(controls)} runs" if len(controls) > 1 else "the run"
-            text = f"The control did not learn: {runs} of plain mean without attack in {comparison.title}"
-            found.append(Notice("control", f"{text}. What rules do there under attack says nothing.", "runs"))
+        doubted.setdefault(comparison.doubt, []).append(comparison.title)
+    if titles := doubted.get(DOUBTS[False]):
+        found.append(Notice("control", f"{'; '.join(titles)}: {DOUBTS[False]}."))
+    if titles := doubted.get(DOUBTS[None]):
+        found.append(Notice("doubt", f"{_named(titles)}: {DOUBTS[None]}."))
     if failures:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(each.kind for each in failures).most_common())
-        found.append(Notice("failed", f"{counted(len(failures), 'run')} failed ({kinds}).", "failed"))
+        found.append(Notice("failed", f"{failed_text(failures)}.", "failed"))
+    if doors := [comparison.title for comparison in comparisons if comparison.backdoors]:
+        text = f"{_named(doors)}: there are backdoors, which accuracy says nothing of"
+        found.append(Notice("backdoor", f"{text}; how often they work has a table of its own."))
     flagged = sum(bool(result.flags) for result in results)
     if flagged:
         carry = "carries" if flagged == 1 else "carry"
         found.append(Notice("flags", f"{flagged} of {counted(len(results), 'run')} {carry} a flag.", "runs"))
     if superseded:
-        found.append(Notice("superseded", f"{superseded[0].upper()}{superseded[1:]}."))
+        found.append(Notice.of_superseded(superseded))
     if mixed := [f"{name} {listed(versions)}" for name, versions in mixtures(results).items()]:
         found.append(Notice("mixture", f"Not all runs were computed alike: {'; '.join(mixed)}.", "environment"))
     return found
+
+
+def _named(titles: Sequence[str]) -> str:
+    """Settings by their titles, if they are few."""
+    return "; ".join(titles) if len(titles) <= NAMED else counted(len(titles), "setting")
+
+
+def failed_text(failures: Sequence[Failure]) -> str:
+    """`2 runs failed (1 exception, 1 timeout)`."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(each.kind for each in failures).most_common())
+    return f"{counted(len(failures), 'run')} failed ({kinds})"
 
 
 def listed(counts: Mapping[str, int]) -> str:

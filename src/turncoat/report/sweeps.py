@@ -9,10 +9,11 @@ import msgspec
 
 from turncoat import registry
 from turncoat.errors import SpecError
-from turncoat.report.drawing import Chart, Columns, Style, rounded, strengths
+from turncoat.report.drawing import Chart, Columns, Style, strengths
+from turncoat.results.comparison import Comparison
+from turncoat.results.metric import Metric
 from turncoat.results.result import Result
 from turncoat.results.settings import COMPARED, MACHINERY, attack_of, by_numbers, seeds_text
-from turncoat.results.statistics import Comparison, Metric
 from turncoat.spelling import Call, parse
 
 EVEN = "iid"  # the split that all others approach: it stands last
@@ -96,7 +97,7 @@ def _columns(runs: Mapping[float, Sequence[Result]], metric: Metric) -> Columns:
         "strength": [strength for strength, _ in rows],
         "seed": [seeds_text(result.spec.seed) for _, result in rows],
         "_run": list(range(len(rows))),
-        "value": [rounded(metric.final(result)) for _, result in rows],
+        "value": [metric.final(result) for _, result in rows],
     }
 
 

@@ -51,5 +51,6 @@ class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def read_failures(folder: Path | str) -> list[Failure]:
-    """The failed runs of a results folder, by file name; raises `ResultError` for a file that is none."""
-    return [Failure.load(path) for path in sorted((Path(folder) / FAILED).glob("*.json"))]
+    """The failed runs of a results folder, by file name, hidden ones skipped; raises `ResultError` for what is none."""
+    paths = sorted((Path(folder) / FAILED).glob("*.json"))
+    return [Failure.load(path) for path in paths if not path.name.startswith(".")]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turncoat import registry
-from turncoat.spec import Seeds, task_parts
+from turncoat.results.settings import FOLLOWERS, MACHINERY, attack_text, seeds_text
+from turncoat.spec import task_parts
 
 if TYPE_CHECKING:
     from turncoat.results.result import Result
@@ -23,11 +24,9 @@ SALTIRE = "M-1,-1L1,1M-1,1L1,-1"
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", SALTIRE, "triangle-right")
 STAR = "M0,-1L.22,-.31L.95,-.31L.36,.12L.59,.81L0,.38L-.59,.81L-.36,.12L-.95,-.31L-.22,-.31Z"
 PLANE = ("theta_1", "theta_2")  # a model's two coordinates among a record's metrics
-LOG_FROM = 1000.0  # values that span more than this factor are drawn on a logarithmic axis
+LOG_FROM = 100.0  # values that span more than this factor are drawn on a logarithmic axis
 LARGEST = 1e100  # what is larger would overflow in an axis, and counts as not finite
 AFAR = 4.0  # so many times as far from the optimum as where it began, a trajectory leaves the frame
-MACHINERY = ("device", "threads", "gradients", "evaluate_every")  # how a run was computed, not what
-FOLLOWERS = {"f_actual": "f", "local_lr": "lr"}  # fields that say nothing new where they equal these
 
 Row = dict[str, Any]
 Point = tuple[float, float]
@@ -81,10 +80,8 @@ def _names(results: Sequence[Result]) -> list[str]:
 def _fields(result: Result) -> dict[str, str]:
     """The fields of a run's spec in words: rule and attack come first and bare, the others with their names."""
     spec = result.spec
-    assert isinstance(spec.seed, Seeds)
-    seed = next((seed for seed in range(1000) if Seeds.derive(seed) == spec.seed), spec.seed.data)
-    fields = msgspec.structs.asdict(spec) | {"seed": seed}
-    bare = {"rule": spec.rule, "attack": "no attack" if spec.attack == "none" else spec.attack}
+    fields = msgspec.structs.asdict(spec) | {"seed": seeds_text(spec.seed)}
+    bare = {"rule": spec.rule, "attack": attack_text(spec.attack)}
     said = {key: value for key, value in fields.items() if key not in FOLLOWERS or value != fields[FOLLOWERS[key]]}
     return bare | {key: f"{key} = {value}" for key, value in said.items() if key not in bare}
 
@@ -139,26 +136,31 @@ def _curves(title: str, lines: Mapping[str, tuple[Result, str]], looks: Row, hei
     ]
     last = max((record.round for result, _ in lines.values() for record in result.records), default=0)
     scale = {"domain": [0, last or 1], "nice": False, "padding": 6}
-    axis = {"grid": False, "tickCount": 6, "tickMinStep": 1, "format": "~s"}
-    x = {"field": "round", "type": "quantitative", "scale": scale, "axis": axis}
-    y = {"field": title, "type": "quantitative", "title": None, **_axis([row[title] for row in rows], fraction)}
+    ticks = {"grid": False, "tickCount": 6, "tickMinStep": 1, "format": "~s"}
+    x = {"field": "round", "type": "quantitative", "scale": scale, "axis": ticks}
+    y = {"field": title, "type": "quantitative", "title": None, **axis([row[title] for row in rows], fraction)}
+    y["scale"] |= {"padding": 6}
     return _panel(title, rows, {"x": x, "y": y}, looks, {"round": "d", title: ".1%" if fraction else ".4~g"}, height)
 
 
-def _axis(values: Sequence[float], fraction: bool) -> Row:
-    """The scale and ticks for values over the rounds; on a logarithmic axis, a 0 stands at the lower end."""
-    scale: Row = {"nice": False, "zero": False, "padding": 6}
+def axis(values: Sequence[float], fraction: bool = False) -> Row:
+    """The scale and ticks of a quantity: fractions whole, what spans magnitudes logarithmic; with zeros, even below.
+
+    So a run that diverges does not flatten the others. What is too small for an axis counts as 0.
+    """
     if fraction:
-        return {"scale": scale | {"domain": [0, 1]}, "axis": {"format": "%", "tickCount": 5}}
-    low, high = min([0.0, *values]), max([0.0, *values])
-    least = min((value for value in values if value > 0), default=high)
-    if low == 0 and high > LOG_FROM * least:
+        return {"scale": {"domain": [0, 1]}, "axis": {"format": "%", "tickCount": 5}}
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    positive = [value for value in values if value >= 1 / LARGEST]
+    if low >= 0 and high > LOG_FROM * (least := min(positive, default=high)):
         powers = range(math.ceil(math.log10(least)), math.floor(math.log10(high)) + 1)
-        ticks = [10.0**power for power in powers][:: 1 + len(powers) // 6]
-        scale |= {"type": "log", "domain": [least, high], "clamp": True}
+        ticks = [10.0**power for power in powers][:: -(1 + len(powers) // 6)]
+        scale: Row = {"type": "log", "domain": [least, high]}
+        if len(positive) < len(values):
+            scale, ticks = {"type": "symlog", "constant": least, "domain": [0, high]}, [*ticks, 0.0]
         return {"scale": scale, "axis": {"format": ".3~g", "values": ticks}}
-    scale |= {"domain": [low, high] if low < high else [0.0, 1.0]}
-    return {"scale": scale, "axis": {"format": ".4~g", "tickCount": 5}}
+    ends = [min(low, 0.0), max(high, 0.0)]
+    return {"scale": {"domain": ends if ends[0] < ends[1] else [0.0, 1.0]}, "axis": {"format": ".4~g", "tickCount": 5}}
 
 
 def _trajectories(runs: Mapping[str, Result], looks: Row) -> Row:
@@ -170,8 +172,8 @@ def _trajectories(runs: Mapping[str, Result], looks: Row) -> Row:
     place = {}
     for channel, field, title, domain in zip("xy", PLANE, ("θ₁", "θ₂"), _frame(rows, starts, optima), strict=True):
         scale = {"domain": domain, "nice": False, "zero": False, "padding": 12}
-        axis = {"tickCount": 5, "format": ".4~g"}
-        place[channel] = {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+        ticks = {"tickCount": 5, "format": ".4~g"}
+        place[channel] = {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
     panel = _panel("trajectory", rows, place, looks, {"round": "d", **dict.fromkeys(PLANE, ".4~g")}, height=300)
     panel["layer"] += [_mark(place, "fill", "start", "circle", starts, size=60)]
     panel["layer"] += [_mark(place, "stroke", "optimum", STAR, optima, size=130)] if optima else []

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 from turncoat import registry
 from turncoat.errors import ResultError, SpecError
+from turncoat.results.failure import Failure, read_failures
+from turncoat.results.metric import Metric
 from turncoat.results.result import Record, Result
-from turncoat.results.settings import seed_number, seeds_of
-from turncoat.results.statistics import Metric
+from turncoat.results.settings import Run, seed_number, seeds_of
 from turncoat.spec import Seeds, Spec
 from turncoat.spelling import parse
 
@@ -41,6 +42,11 @@ class Reading:
         count = len(self.superseded)
         files = "file is" if count == 1 else "files are"
         return f"{count} {files} left out of {self.folder}: it has newer results of the same specs" if count else ""
+
+    def failures(self) -> list[Failure]:
+        """The runs that failed and have left no result since; raises `ResultError` for a file that is no failure."""
+        keys = {result.key for result in self.results}
+        return [failure for failure in read_failures(self.folder) if failure.key not in keys]
 
 
 def read(folder: Path | str) -> Reading:
@@ -117,6 +123,11 @@ def frame(results: Iterable[Result]) -> polars.DataFrame:
     columns = _spec_columns() | measured
     own = {column: (float, Metric(name, name).final) for name, column in _own(runs, columns | about)}
     return _frame(runs, columns | own | about)
+
+
+def spec_frame(runs: Iterable[Run]) -> polars.DataFrame:
+    """One row a run, in those columns of `frame` that say which it is: they are also known of runs that failed."""
+    return _frame(list(runs), _spec_columns())
 
 
 def evaluation_frame(results: Iterable[Result]) -> polars.DataFrame:

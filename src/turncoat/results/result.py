@@ -171,7 +171,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
         Accuracy and losses; or, where all records hold a model's two coordinates, its way in the plane and its distance
         to the optimum (S0, Figures 1 and 2). The legend says what sets the runs apart. What is not finite is left out,
-        an axis over more than three decades is logarithmic, and in the plane a run that goes far off leaves the frame.
+        an axis over more than two decades is logarithmic, and in the plane a run that goes far off leaves the frame.
         """
         import altair as alt
 

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from turncoat.errors import SpecError
-from turncoat.results.result import Result
-from turncoat.spec import Seeds, from_mapping, resolve
+from turncoat.spec import Seeds, Spec, from_mapping, resolve
 
 CLEAN = "none"
 COMPARED = frozenset({"rule", "attack", "seed"})
@@ -20,17 +19,39 @@ MACHINERY = frozenset({"device", "threads", "gradients", "evaluate_every"})  # h
 ATTACKERS = frozenset({"f_actual", "byzantine", "attack_start", "attack_stop", "knowledge"})  # idle without attack
 SPELLED = frozenset({"task", "rule", "attack", "split", "schedule", "knowledge"})  # fields that have several spellings
 NAMED_SEEDS = 1000  # integer seeds that are recognised by their streams
+FOLLOWERS = {"f_actual": "f", "local_lr": "lr"}  # fields that say nothing new where they equal these
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # all but tabs and new lines
 Setting = tuple[tuple[str, Any], ...]
 
 
-def attack_of(result: Result) -> str:
+class Run(Protocol):
+    """A run that finished or failed: a `Result` or a `Failure`."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+
+def attack_of(run: Run) -> str:
     """The attack's name; a run without attackers is clean whatever attack it names."""
-    return result.spec.attack if result.spec.f_actual else CLEAN
+    return run.spec.attack if run.spec.f_actual else CLEAN
 
 
 def attack_text(attack: str) -> str:
     """How a table or chart names an attack."""
     return "no attack" if attack == CLEAN else attack
+
+
+def printable(text: str) -> str:
+    """A text without characters that would command a terminal, or that XML cannot hold.
+
+    Examples:
+        >>> printable("a\\x1b[31mb")
+        'a\ufffd[31mb'
+    """
+    return CONTROLS.sub("\ufffd", text)
 
 
 def by_numbers(name: str) -> list[str | float]:
@@ -44,10 +65,10 @@ def by_numbers(name: str) -> list[str | float]:
     return [float(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def seeds_of(result: Result) -> Seeds:
+def seeds_of(run: Run) -> Seeds:
     """The seeds of a run's four streams."""
-    assert isinstance(result.spec.seed, Seeds)  # of a result, they are
-    return result.spec.seed
+    assert isinstance(run.spec.seed, Seeds)  # of what was run, they are
+    return run.spec.seed
 
 
 def seed_number(seeds: Seeds) -> int | None:
@@ -92,22 +113,23 @@ def spellings(field: str, text: str) -> set[str]:
     return found
 
 
-def settings(results: Iterable[Result]) -> dict[str, list[Result]]:
+def settings(runs: Iterable[AnyRun]) -> dict[str, list[AnyRun]]:
     """The runs of each setting, by its title; clean runs count in each setting that they share."""
-    groups: dict[Setting, list[Result]] = {}
-    for result in sorted(results, key=lambda result: attack_of(result) == CLEAN):  # attacked runs make the settings
-        setting = _setting(result)
-        if attack_of(result) == CLEAN:
-            met = [other for other in groups if _without_attackers(other) == _without_attackers(setting)]
-        else:
-            met = [setting]
-        for place in met or [setting]:
-            groups.setdefault(place, []).append(result)
-    return {_title(setting, groups): runs for setting, runs in groups.items()}
+    groups: dict[Setting, list[AnyRun]] = {}
+    sharing: dict[Setting, list[Setting]] = {}  # those that differ in nothing but the attackers
+    for run in sorted(runs, key=lambda run: attack_of(run) == CLEAN):  # attacked runs make the settings
+        setting = _setting(run)
+        shared = sharing.setdefault(_without_attackers(setting), [])
+        if setting not in groups and not (shared and attack_of(run) == CLEAN):
+            groups[setting] = []
+            shared.append(setting)
+        for place in shared if attack_of(run) == CLEAN else [setting]:
+            groups[place].append(run)
+    return dict(zip(_titles(list(groups)), groups.values(), strict=True))
 
 
-def _setting(result: Result) -> Setting:
-    fields = msgspec.structs.asdict(result.spec)
+def _setting(run: Run) -> Setting:
+    fields = msgspec.structs.asdict(run.spec)
     return tuple((key, value) for key, value in fields.items() if key not in COMPARED | MACHINERY)
 
 
@@ -115,13 +137,21 @@ def _without_attackers(setting: Setting) -> Setting:
     return tuple((key, value) for key, value in setting if key not in ATTACKERS)
 
 
-def _title(setting: Setting, settings: Iterable[Setting]) -> str:
-    """A setting in words: what a reader wants first, then what sets it apart from others of which that is the same."""
-    fields = dict(setting)
-    first = {key: fields.pop(key) for key in ("task", "n", "f", "split")}
-    alike = [dict(other) for other in settings if first.items() <= dict(other).items()]
-    apart = [key for key, value in fields.items() if any(other[key] != value for other in alike)]
-    if fields["f_actual"] not in (0, first["f"]) and "f_actual" not in apart:
-        apart.append("f_actual")
-    others = [f"{key} = {fields[key]}" for key in apart]
-    return ", ".join([first["task"], f"n = {first['n']}", f"f = {first['f']}", first["split"], *others])
+def _titles(settings: Iterable[Setting]) -> list[str]:
+    """Settings in words: what a reader wants first, then what sets one apart from others of which that is the same."""
+    told = [dict(setting) for setting in settings]
+    firsts = [{key: fields.pop(key) for key in ("task", "n", "f", "split")} for fields in told]
+    met: dict[tuple[str, ...], dict[str, set[Any]]] = {}
+    for first, fields in zip(firsts, told, strict=True):
+        values = met.setdefault(tuple(map(str, first.values())), {})
+        for key, value in fields.items():
+            values.setdefault(key, set()).add(value)
+    titles = []
+    for first, fields in zip(firsts, told, strict=True):
+        values = met[tuple(map(str, first.values()))]
+        apart = [key for key in fields if len(values[key]) > 1]
+        if fields["f_actual"] not in (0, first["f"]) and "f_actual" not in apart:
+            apart.append("f_actual")
+        others = [f"{key} = {fields[key]}" for key in apart]
+        titles.append(", ".join([first["task"], f"n = {first['n']}", f"f = {first['f']}", first["split"], *others]))
+    return titles

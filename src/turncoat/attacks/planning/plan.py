@@ -84,7 +84,8 @@ class Plan:
         """Read a plan; raises SpecError for a file that is missing or no plan."""
         try:
             with safe_open(str(path), framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # copied, because the last bits of MKL's products depend on where in memory their factors begin
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise SpecError(f"cannot read the plan {path}: {error}") from None
         try:
