@@ -21,6 +21,7 @@ from turncoat.errors import SpecError
 from turncoat.registry import Entry
 from turncoat.spelling import LONGEST, Call, Value, parse, parse_chain
 
+Method = Literal["grouped", "vmap", "sequential"]  # of the workers' gradients
 EVALUATIONS = 20  # about how many there are in a run that does not say how often
 SEEDS = 2**63  # all that torch's generators tell apart; its other integers, too, have 64 bits
 SPELLED = ("task", "rule", "attack", "split", "schedule", "knowledge", "seed")  # what has several spellings
@@ -121,7 +122,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What the rule does with rows that are not finite."""
     evaluate_every: int | None = None
     """Rounds; None: about 20 evaluations a run."""
-    gradients: str | None = None
+    gradients: Method | None = None
     """Method of the workers' gradients; None: the trainer's table chooses."""
     device: str = "cpu"
     threads: int | None = None

@@ -155,7 +155,11 @@ def test_two_nodes_of_which_one_dies(cluster, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="the cluster has room for 2 of 3 workers with 1 CPU"):
         engine = RayEngine(3, address, specs, folder)
     strikes = [  # after so many runs are done, on which node, what
-        (1, head, lambda: [os.kill(process, signal.SIGKILL) for process in head.processes("turncoat.campaign.local")]),
+        (
+            1,
+            head,
+            lambda: [os.kill(process, signal.SIGKILL) for process in head.processes("campaign.process")],
+        ),
         (3, head, lambda: [os.kill(process, signal.SIGKILL) for process in head.processes("ray::Relay")]),
         (5, other, other.kill),
     ]

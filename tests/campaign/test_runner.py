@@ -1,6 +1,7 @@
 """Campaigns end to end with real workers: what is used again, what fails, what goes on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from turncoat.campaign.run import plan, run
-from turncoat.errors import DataUnavailableError, ResultError, SpecError
+from turncoat.errors import DataUnavailableError, ResultError, SpecError, TurncoatError
 from turncoat.results import Result
 from turncoat.results.failure import read_failures
 
@@ -290,16 +291,54 @@ def test_trackers_hear_of_every_run_and_cannot_harm_it(own, capfd):
         "        open(self.lines[0], 'w').write(' '.join([*self.lines, f'end {result is not None}']))\n"
         "class Broken(Diary):\n"
         "    def record(self, record):\n        1 / 0\n"
+        "class Unmade(Diary):\n"
+        "    def __init__(self):\n        raise ConnectionError('no server')\n"
+        "class Late(Diary):\n"
+        "    def end(self, result):\n"
+        "        import glob\n"
+        "        if result:\n            open('late', 'w').write(f'{result.key} {len(glob.glob(\"out/*.json\"))}')\n"
     )
     grid = SMALL | {"rule": ["median", "own.py:raises"], "evaluate_every": 10}
-    finished = run(grid, "out", jobs=1, trackers=["diary.py:Diary", "diary.py:Broken"])
+    finished = run(grid, "out", jobs=1, trackers=[f"diary.py:{name}" for name in ("Diary", "Broken", "Unmade", "Late")])
     assert len(finished.results) == 1
+    assert Path("late").read_text() == f"{finished.results[0].key} 1"  # told what is on the disk already
     assert Path("start median").read_text() == "start median round 0 round 10 round 20 end True"
-    assert Path("start own.py:raises").read_text() == "start own.py:raises end False"
+    assert Path("start own.py:raises").read_text() == "start own.py:raises round 0 end False"
     told = capfd.readouterr().err
     assert "the tracker Broken raised ZeroDivisionError" in told
+    assert "the tracker diary.py:Unmade cannot be made: ConnectionError: no server" in told
     assert "median without attack: " in told
     assert "own.py:raises without attack FAILED: ValueError: this rule always fails; 1 of 2 runs done, 1 failed" in told
+
+
+def test_what_killed_writers_left_is_swept_away(tmp_path):
+    run(SMALL, tmp_path, progress=False)
+    (name,) = [path.stem for path in tmp_path.glob("*.json")]
+    old, new = tmp_path / ".old.tmp", tmp_path / "unfinished" / ".new.tmp"
+    done, other = (tmp_path / "unfinished" / f"{stem}.safetensors" for stem in (name, "another-run"))
+    new.parent.mkdir()
+    for path in (old, new, done, other):
+        path.touch()
+    os.utime(old, (0, 0))
+    run(SMALL, tmp_path, progress=False)
+    assert [path.exists() for path in (old, new, done, other)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"gradients": "bogus"}, "gradients takes"),
+        ({"task": "digits/lenet5"}, "lenet5 takes images"),
+        ({"attack": "ipm", "knowledge": "own"}, "takes the honest workers' vectors"),
+        ({"attack": "nlp", "knowledge": "partial(2)"}, "looks ahead"),
+        ({"task": "mean_estimation", "attack": "label_flip"}, "has none"),
+        ({"attack": "sign_flip", "share": "honest"}, 'set share = "all"'),
+    ],
+)
+def test_parts_that_do_not_fit_together_stop_the_campaign_before_any_run(tmp_path, fields, message):
+    with pytest.raises(TurncoatError, match=message):
+        run(SMALL | {"seed": [0, 1]} | fields, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_output_of_workers_never_mixes_with_the_results(own, capfd):

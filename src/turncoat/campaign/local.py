@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
-from turncoat.campaign.messages import (
-    WITHIN,
-    Answer,
-    Check,
-    Job,
-    Lost,
-    Order,
-    Stop,
-    decode_answer,
-    decode_order,
-    encode,
-)
+from turncoat.campaign.messages import WITHIN, Answer, Lost, Order, decode_answer, encode
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -85,10 +72,15 @@ class LocalEngine:
             self.kill(worker)
 
 
+def threads() -> dict[str, str]:
+    """What says to libraries how many threads to use in a worker: one, where the environment has no other number."""
+    return {name: os.environ.get(name, "1") for name in THREADS}
+
+
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = Pipe()
-    command = [sys.executable, "-P", "-m", "turncoat.campaign.local", str(theirs.fileno())]
-    environment = dict.fromkeys(THREADS, "1") | os.environ
+    command = [sys.executable, "-P", "-m", "turncoat.campaign.process", str(theirs.fileno())]
+    environment = os.environ | threads()
     path = (str(folder) or str(Path.cwd()) for folder in sys.path)
     environment["PYTHONPATH"] = os.pathsep.join(path)  # so that names mean there what they mean here
     environment[WITHIN] = "1"
@@ -109,40 +101,3 @@ def _ended(code: int) -> Lost:
         return Lost(why=f"its process left with code {code}", killed=False)
     known = -code in set(signal.Signals)
     return Lost(why=f"its process was ended by {signal.Signals(-code).name if known else -code}", killed=True)
-
-
-def main(connection: Connection) -> None:
-    """The life of a worker: orders come in on a thread of their own, which ends the process when the driver does."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the driver's to handle, and then it asks
-        signal.signal(number, signal.SIG_IGN)
-    jobs: queue.SimpleQueue[Job | Check] = queue.SimpleQueue()
-    stopping = threading.Event()
-    saying = threading.Lock()
-
-    def listen() -> None:
-        while True:
-            try:
-                order = decode_order(connection.recv_bytes())
-            except (EOFError, OSError):
-                os._exit(0)
-            if isinstance(order, Stop):
-                stopping.set()
-            else:
-                jobs.put(order)
-
-    def tell(answer: Answer) -> None:
-        with saying, suppress(OSError):
-            connection.send_bytes(encode(answer))
-
-    threading.Thread(target=listen, daemon=True).start()
-    from turncoat.campaign.worker import check, work
-    from turncoat.linalg.allocator import tune_allocator
-
-    tune_allocator()
-    while True:
-        job = jobs.get()
-        tell(check(job, tell) if isinstance(job, Check) else work(job, tell, stopping.is_set))
-
-
-if __name__ == "__main__":
-    main(Connection(int(sys.argv[1])))

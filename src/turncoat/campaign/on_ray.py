@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from turncoat.campaign.local import THREADS, LocalEngine
+from turncoat.campaign.local import LocalEngine, threads
 from turncoat.campaign.messages import Answer, Lost, Order, decode_answer, decode_order, encode
 from turncoat.errors import ResultError, SpecError
 from turncoat.spec import Spec
@@ -26,7 +26,6 @@ try:
 except ImportError:
     raise SpecError("the engine ray needs Ray: pip install 'turncoat[ray]'") from None
 
-PASSED = (*THREADS, "TURNCOAT_DATA")  # what the driver's environment says holds on every node
 TOKEN = ".shared"  # a file in the results folder, by which the nodes know that it is the driver's
 PATIENCE = 30.0  # seconds that workers may wait for a place before it is said
 REACHED = 10.0  # seconds within which a cluster that is there answers
@@ -48,7 +47,7 @@ class Home:
         """The driver's, with a new token in the folder."""
         token = secrets.token_hex()
         (Path(folder) / TOKEN).write_text(token)  # in place: a new file may stay unseen for a while on a network
-        environment = dict.fromkeys(THREADS, "1") | {name: os.environ[name] for name in PASSED if name in os.environ}
+        environment = threads() | {name: os.environ[name] for name in ("TURNCOAT_DATA",) if name in os.environ}
         where, cwd = str(Path(folder).absolute()), str(Path.cwd())
         return cls(folder=where, token=token, cwd=cwd, path=sys.path, environment=environment)
 
@@ -226,6 +225,7 @@ class RayEngine:
             with suppress(RayError):
                 ray.kill(hand.actor)
         self._hands.clear()
+        (Path(self._home.folder) / TOKEN).unlink(missing_ok=True)
         self._exits.close()
 
 

@@ -98,6 +98,7 @@ def run(
             hands = _engine(engine, left, store.folder, jobs, address)
             with shown(Standing(todo, hands.workers, retry_failed), quiet=not progress) as watch:
                 Driver(todo, hands, care, watch).run()
+        store.sweep()
         return _finished(store, todo)
 
 

@@ -9,7 +9,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Literal, Protocol
@@ -32,11 +31,14 @@ from turncoat.campaign.plan import Cell, Plan
 from turncoat.campaign.store import Store
 from turncoat.errors import ResultError, SpecError
 from turncoat.results.failure import Failure
-from turncoat.results.files import source_hash
-from turncoat.results.result import Environment
+from turncoat.results.result import now
 
 RESUMED = 5  # times that a run is taken up again after its worker was killed
 GRACE = 20.0  # seconds for saving what is under way
+PARTS = (  # what of a spec decides whether its parts can be made and fit together
+    *("task", "rule", "attack", "split", "share", "n", "f", "f_actual", "knowledge", "attack_start", "attack_stop"),
+    *("nonfinite", "gradients", "device"),
+)
 TICK = 0.5  # seconds between looks at the clock
 
 
@@ -120,8 +122,7 @@ class Driver:
 
     def _check(self) -> None:
         """Make the parts of all runs, each combination once, on the first worker."""
-        parts = ("task", "rule", "attack", "split", "n", "f", "f_actual", "nonfinite", "device")
-        specs = {tuple(getattr(cell.key.spec, part) for part in parts): cell.key.spec for cell in self._todo}
+        specs = {tuple(getattr(cell.key.spec, part) for part in PARTS): cell.key.spec for cell in self._todo}
         order, lost = Check(specs=list(specs.values()), trackers=tuple(self.care.trackers)), 0
         until = math.inf if self.care.timeout is None else monotonic() + self.care.timeout
         if specs:
@@ -147,7 +148,7 @@ class Driver:
         for worker in self.engine.ready():
             if worker not in self._running and self._todo:
                 cell = self._todo.popleft()
-                self._running[worker] = Running(cell, monotonic(), _now())
+                self._running[worker] = Running(cell, monotonic(), now())
                 self.engine.send(worker, self._job(cell))
                 self._show(worker, self._running[worker], Progress(rounds=0))
 
@@ -197,21 +198,12 @@ class Driver:
         return self._fail(running, "killed", f"{lost.why} (time {self._lost[name]})")
 
     def _fail(self, running: Running, kind: Literal["timeout", "killed"], error: str) -> Answer:
-        spec = running.cell.key.spec
         if self.store.result(running.cell.name).exists():  # it was done, and could not say so any more
             self._todo.append(running.cell)
             return Lost(why=error, killed=True)
-        failure = Failure(
-            spec=spec,
-            key=running.cell.key.digest,
-            kind=kind,
-            error=error,
-            rounds=running.rounds,
-            seconds=monotonic() - running.begun,
-            environment=Environment.here(spec.device, spec.threads or 1),
-            source_hash=source_hash(),
-            started=running.started,
-            finished=_now(),
+        key, since = running.cell.key, monotonic() - running.begun
+        failure = Failure.of(
+            key.spec, key.digest, kind, error, rounds=running.rounds, seconds=since, started=running.started
         )
         failure.save(self.store.failure(running.cell.name))
         return Failed(error=error)
@@ -250,7 +242,3 @@ def _terminable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

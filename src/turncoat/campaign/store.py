@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import time
 from typing import IO
 
 from turncoat.campaign.keys import Key
@@ -16,6 +17,7 @@ from turncoat.results.failure import FAILED
 
 UNFINISHED = "unfinished"
 LOCK = ".lock"
+STALE = 3600.0  # seconds after which nobody writes a file any more
 TRIES = 100  # to hold a folder that others give up meanwhile
 
 
@@ -23,7 +25,7 @@ class Store:
     """Where the files of each run of a campaign belong."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = Path(folder).expanduser().absolute()
 
     def name(self, key: Key) -> str:
         """What a run's files are called: its rule and attack for the eye, its key for certainty."""
@@ -38,6 +40,17 @@ class Store:
 
     def failure(self, name: str) -> Path:
         return self.folder / FAILED / f"{name}.json"
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed have left: files half written, and checkpoints of runs that are done."""
+        for folder in (self.folder, self.folder / UNFINISHED, self.folder / FAILED):
+            for path in folder.glob(".*.tmp"):
+                with suppress(FileNotFoundError):
+                    if time() - path.stat().st_mtime > STALE:
+                        path.unlink()
+        for path in (self.folder / UNFINISHED).glob("*.safetensors"):
+            if self.result(path.stem).exists():
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:

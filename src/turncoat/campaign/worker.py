@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
@@ -30,11 +29,10 @@ from turncoat.campaign.messages import (
 )
 from turncoat.campaign.store import Store
 from turncoat.errors import ResultError, SpecError, TurncoatError
-from turncoat.learning.trackers import Tracker
+from turncoat.learning.trackers import Tracker, told
 from turncoat.learning.training import Training, check_parts
 from turncoat.results.failure import Failure
-from turncoat.results.files import source_hash
-from turncoat.results.result import Environment, Record, Result
+from turncoat.results.result import Record, Result, now
 
 BREATH = 0.2  # seconds between reports of progress
 GIB = 2**30
@@ -60,7 +58,7 @@ def check(order: Check, tell: Tell) -> Checked:
 
 def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | Changed | Stopped:
     """Compute a run and leave its result, its checkpoint or its failure as a file."""
-    store, begun, started = Store(job.folder), monotonic(), _now()
+    store, begun, started = Store(job.folder), monotonic(), now()
     training: Training | None = None
     try:
         with _limited(job.memory), _overheard(tell):
@@ -78,18 +76,9 @@ def work(job: Job, tell: Tell, stopping: Callable[[], bool]) -> Done | Failed | 
         return Changed(what=str(error))
     except Exception as error:
         kind, text = "memory" if _out_of_memory(error) else "exception", _line(error)
-        failure = Failure(
-            spec=job.spec,
-            key=job.key,
-            kind=kind,
-            error=text,
-            traceback=traceback.format_exc(),
-            rounds=training.state.round if training else 0,
-            seconds=monotonic() - begun,
-            environment=Environment.here(job.spec.device, job.spec.threads or 1),
-            source_hash=source_hash(),
-            started=started,
-            finished=_now(),
+        rounds, seconds, trace = training.state.round if training else 0, monotonic() - begun, traceback.format_exc()
+        failure = Failure.of(
+            job.spec, job.key, kind, text, rounds=rounds, seconds=seconds, started=started, trace=trace
         )
         failure.save(store.failure(job.name))
         return Failed(error=text)
@@ -138,42 +127,50 @@ def _done(job: Job, store: Store) -> Done | None:
 def _finish(job: Job, key: Key, training: Training, store: Store, tell: Tell, stopping: Callable[[], bool]) -> Done:
     checkpoint = store.checkpoint(job.name)
     tell(Began(rounds=training.state.round))
-    told = saved = monotonic()
+    said = saved = monotonic()
     pause = job.every
+    with told(_trackers(job.trackers), training.spec) as track:
 
-    def watch(rounds: int, record: Record | None) -> None:
-        nonlocal told, saved, pause
-        if stopping():
-            raise _Stopping
-        now = monotonic()
-        if now - told >= BREATH:
-            tell(Progress(rounds=rounds))
-            told = now
-        if now - saved >= pause and rounds < job.spec.rounds:
-            _save(training, checkpoint, tell)
-            saved = monotonic()
-            pause = max(job.every, SHARE * (saved - now))
+        def watch(rounds: int, record: Record | None) -> None:
+            nonlocal said, saved, pause
+            if record:
+                track("record", record)
+            if stopping():
+                raise _Stopping
+            time = monotonic()
+            if time - said >= BREATH:
+                tell(Progress(rounds=rounds))
+                said = time
+            if time - saved >= pause and rounds < job.spec.rounds:
+                _save(training, checkpoint, tell)
+                saved = monotonic()
+                pause = max(job.every, SHARE * (saved - time))
 
-    def planning(simulated: int, budget: float) -> None:
-        nonlocal told
-        if stopping():
-            raise _Stopping
-        if monotonic() - told >= BREATH:
-            tell(Progress(rounds=training.state.round, simulated=simulated, budget=budget))
-            told = monotonic()
+        def planning(simulated: int, budget: float) -> None:
+            nonlocal said
+            if stopping():
+                raise _Stopping
+            if monotonic() - said >= BREATH:
+                tell(Progress(rounds=training.state.round, simulated=simulated, budget=budget))
+                said = monotonic()
 
-    result = training.finish(watch, planning, [_tracker(name) for name in job.trackers])
-    _key(job)  # what was edited meanwhile may or may not have been read
-    result = msgspec.structs.replace(result, key=key.digest, files=key.files, data_files=key.data)
-    result.save(store.result(job.name))
+        result = training.finish(watch, planning)
+        _key(job)  # what was edited meanwhile may or may not have been read
+        result = msgspec.structs.replace(result, key=key.digest, files=key.files, data_files=key.data)
+        result.save(store.result(job.name))
+        track("end", result)
     checkpoint.unlink(missing_ok=True)
     if job.save_attack is not None:
         training.plan().save(job.save_attack)
     return Done(accuracy=result.final_accuracy, flags=result.flags)
 
 
-def _tracker(name: str) -> Tracker:
-    return registry.load_own(name)()
+def _trackers(names: Iterable[str]) -> Iterator[Tracker]:
+    for name in names:
+        try:
+            yield registry.load_own(name)()
+        except Exception as error:
+            warnings.warn(f"the tracker {name} cannot be made: {_line(error)}", stacklevel=2)
 
 
 def _continued(checkpoint: Path, tell: Tell) -> Training | None:
@@ -215,7 +212,3 @@ def _overheard(tell: Tell):
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, category, *_, **__: tell(Warned(text=f"{category.__name__}: {message}"))
         yield
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

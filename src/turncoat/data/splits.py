@@ -52,6 +52,7 @@ class Split(Component):
     covers = True
     exclusive = True
     by_class = True
+    feeds = False  # whether the Byzantine workers hold data where the honest ones share it
 
     def partition(
         self,
@@ -209,6 +210,7 @@ class LongTail(Split):
     source = "Karimireddy et al. 2022; S0"
     covers = False
     exclusive = False
+    feeds = True
     beta: float = 0.5
 
     def __post_init__(self) -> None:

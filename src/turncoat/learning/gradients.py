@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from turncoat.errors import SpecError
 from turncoat.learning.layers import WorkerLayer, adopt, obstacle
 from turncoat.learning.models import Constant, seeded
+from turncoat.spec import Method
 
-METHODS = ("grouped", "vmap", "sequential")
+METHODS: tuple[Method, ...] = get_args(Method)
 FASTEST = {"cpu": "grouped", "cuda": "vmap"}  # cpu: benchmarks/gradients.py; cuda: expected, not measured
 TOGETHER = 1024  # samples whose loss is taken at once
 CACHE = 2**22  # numbers that the layers' outputs of one group of workers may take together

@@ -91,9 +91,9 @@ class Federation:
         self.seeds = spec.seed
         self.n, self.f = spec.n, spec.f_actual
         self._seen = seen(spec)
-        self._own = self.f > 0 and (attack.needs_own or spec.attack_start > 0 or spec.attack_stop is not None)
+        self._own = computes_own(spec, attack)
         self._spare: list[Tensor] = []
-        self._check()
+        check(spec, rule, attack, classes, fed=all(map(len, batches.workers)))
 
     def initial(self) -> State:
         """The state before the first round."""
@@ -246,20 +246,6 @@ class Federation:
         drawn = torch.randperm(len(self.x), generator=stream)[:SAMPLE].to(self.x.device)
         return self.x[drawn], self.y[drawn]
 
-    def _check(self) -> None:
-        self.rule.check(self.n)
-        if self.f and self.attack.needs_run and self._seen is not None:
-            raise HiddenError(
-                f'{self.attack} looks ahead, which takes all workers\' vectors and batches: knowledge = "omniscient"'
-            )
-        if self.f and self.attack.manipulates == "data" and not self.classes:
-            raise SpecError(f"{self.attack} poisons labels, and {self.spec.task} has none")
-        if self._own and any(len(held) == 0 for held in self.batches.workers[self.n - self.f :]):
-            raise HiddenError(
-                f"{self.attack} needs vectors that the Byzantine workers computed themselves, but share = "
-                f'"{self.spec.share}" gives them no data: set share = "all"'
-            )
-
     def _compute(
         self, state: State, rows: Tensor, attacked: bool, identities: Tensor | None, buffers: tuple[Tensor, ...]
     ) -> Tensor:
@@ -327,6 +313,33 @@ class Federation:
     def _recycle(self, matrix: Tensor | None) -> None:
         if matrix is not None and len(self._spare) < 2:
             self._spare.append(matrix)
+
+
+def check(spec: Spec, rule: Rule, attack: Attack, classes: int | None, fed: bool) -> None:
+    """Raise what a rule and an attack would raise in a run of a resolved spec.
+
+    `classes` is 0 where samples have none, and None where that is not known yet; `fed` says whether the Byzantine
+    workers hold data.
+    """
+    rule.check(spec.n)
+    if spec.f_actual and attack.needs_run and seen(spec) is not None:
+        raise HiddenError(
+            f'{attack} looks ahead, which takes all workers\' vectors and batches: knowledge = "omniscient"'
+        )
+    if spec.f_actual and attack.knowledge == "omniscient" and not attack.needs_own and seen(spec) == 0:
+        raise HiddenError(f'{attack} takes the honest workers\' vectors, and knowledge = "own" hides them')
+    if spec.f_actual and attack.manipulates == "data" and classes == 0:
+        raise SpecError(f"{attack} poisons labels, and {spec.task} has none")
+    if computes_own(spec, attack) and not fed:
+        raise HiddenError(
+            f"{attack} needs vectors that the Byzantine workers computed themselves, but share = "
+            f'"{spec.share}" gives them no data: set share = "all"'
+        )
+
+
+def computes_own(spec: Spec, attack: Attack) -> bool:
+    """Whether the Byzantine workers compute vectors as the honest ones do."""
+    return bool(spec.f_actual) and (attack.needs_own or spec.attack_start > 0 or spec.attack_stop is not None)
 
 
 def _clip(rows: Tensor, largest: float) -> None:

@@ -24,8 +24,12 @@ class Tracker(Protocol):
         """The run is over; None where it failed or was interrupted."""
 
 
+Tell = Callable[[str, Any], None]
+"""Called with the name of an event, `record` or `end`, and what there is to tell of it."""
+
+
 @contextmanager
-def told(trackers: Iterable[Tracker], spec: Spec) -> Iterator[Callable[[str, Any], None]]:
+def told(trackers: Iterable[Tracker], spec: Spec) -> Iterator[Tell]:
     """Keep trackers informed of a run: of its start, of what the function is called with, of its end if it fails.
 
     One that raises is warned about and told no more: no run is lost for its diary.

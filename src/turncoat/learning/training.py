@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,27 +22,27 @@ from turncoat.attacks import Attack, attack
 from turncoat.attacks.backdoor import Backdoor
 from turncoat.attacks.planning.moves import Use
 from turncoat.attacks.planning.plan import Plan
-from turncoat.data.sources import Dataset, load
+from turncoat.data.sources import Dataset, Source, load
 from turncoat.data.splits import deal
 from turncoat.errors import InputError, ResultError, SpecError
 from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
-from turncoat.learning.models import build_model
+from turncoat.learning.models import Recipe, build_model
 from turncoat.learning.own import own_parts
-from turncoat.learning.round import Clock, Federation
+from turncoat.learning.round import Clock, Federation, check
 from turncoat.learning.simulator import Watch as Planning
 from turncoat.learning.state import State
 from turncoat.learning.streams import derive, everywhere, numpy_stream, untouched
-from turncoat.learning.trackers import Tracker, told
+from turncoat.learning.trackers import Tell, Tracker, told
 from turncoat.progress import progress as bar
 from turncoat.results.files import source_hash, write_atomically
-from turncoat.results.result import Environment, Record, Result
+from turncoat.results.result import Environment, Record, Result, now
 from turncoat.rules import Rule, rule
 from turncoat.spec import Seeds, Spec, canonical, from_mapping, resolve, schedule, task_parts
 from turncoat.spelling import parse, parse_chain
 
 Watch = Callable[[int, Record | None], None]
-"""Called after every round with the rounds done so far, and with the record where one was taken."""
+"""Called at the start of a run and after every round with the rounds done, and with the record where one was taken."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Training:
         ]
         device = self.federation.x.device
         self.clock = Clock(synchronise=partial(torch.cuda.synchronize, device) if device.type == "cuda" else None)
-        self.started = _now()
+        self.started = now()
         self._stopped = False
 
     @property
@@ -88,9 +87,12 @@ class Training:
         with _threads(self.spec.threads):
             return self._advance()
 
-    def _advance(self) -> Record | None:
+    def _begin(self) -> None:
         if not self.records:
             self.records.append(self._evaluate(self.state))
+
+    def _advance(self) -> Record | None:
+        self._begin()
         if self.done:
             return None
         round = self.state.round + 1
@@ -117,22 +119,19 @@ class Training:
         self.records += [record] if record else []
         return record
 
-    def finish(
-        self, watch: Watch | None = None, planning: Planning | None = None, trackers: Iterable[Tracker] = ()
-    ) -> Result:
-        """Advance to the end and return the result; trackers hear of every evaluation from now on."""
+    def finish(self, watch: Watch | None = None, planning: Planning | None = None) -> Result:
+        """Advance to the end and return the result."""
         self.federation.watch = planning
-        with told(trackers, self.spec) as tell:
-            while not self.done or not self.records:
-                before = len(self.records)
-                record = self.advance()
-                for new in self.records[before:]:
-                    tell("record", new)
-                if watch:
-                    watch(self.state.round, record)
-            result = self.result()
-            tell("end", result)
-        return result
+        if not self.records:
+            with _threads(self.spec.threads):
+                self._begin()
+            if watch:
+                watch(0, self.records[0])
+        while not self.done:
+            record = self.advance()
+            if watch:
+                watch(self.state.round, record)
+        return self.result()
 
     def result(self) -> Result:
         """The result as it stands."""
@@ -150,7 +149,7 @@ class Training:
             data_origin=self.dataset.origin,
             data_checksum=self.dataset.checksum,
             started=self.started,
-            finished=_now(),
+            finished=now(),
         )
 
     def plan(self) -> Plan:
@@ -276,8 +275,7 @@ def _set_up(spec: Spec, parts: Parts, seeds: Seeds) -> tuple[Dataset, Federation
     shape = tuple(dataset.x_train.shape[1:])
     with drawing(seeds.model, "own model"):
         model = build_model(recipe, shape, dataset.classes, derive(seeds.model, "initial"))
-    loss = "cross_entropy" if dataset.classes else "half_squared_error"
-    learner = Learner(model.to(device, getattr(torch, spec.dtype)), loss, spec.gradients)
+    learner = Learner(model.to(device, getattr(torch, spec.dtype)), _loss(dataset.classes), spec.gradients)
     federation = Federation(
         spec,
         learner,
@@ -303,10 +301,20 @@ def check_parts(spec: Spec) -> None:
     """Make a spec's parts, short of reading data, and raise what they would raise in a run."""
     _device(spec.device)
     dataset_call, model_call = task_parts(spec.task)
-    for kind, call in (("dataset", dataset_call), ("model", model_call), ("split", parse(spec.split))):
-        registry.make(kind, call)
-    rule(spec.rule, f=spec.f, nonfinite=spec.nonfinite).check(spec.n)
-    attack(spec.attack, f=spec.f_actual)
+    split = registry.make("split", parse(spec.split))
+    source = registry.make("dataset", dataset_call)
+    classes = source.classes if isinstance(source, Source) else None
+    aggregating, attacking = rule(spec.rule, f=spec.f, nonfinite=spec.nonfinite), attack(spec.attack, f=spec.f_actual)
+    check(spec, aggregating, attacking, classes, fed=spec.share == "all" or getattr(split, "feeds", False))
+    recipe = registry.make("model", model_call)
+    if isinstance(source, Source):
+        with torch.device("meta") if isinstance(recipe, Recipe) else nullcontext():
+            model = build_model(recipe, source.shape, source.classes, seed=0)
+        Learner(model, _loss(source.classes), spec.gradients)
+
+
+def _loss(classes: int) -> str:
+    return "cross_entropy" if classes else "half_squared_error"
 
 
 _load_once = lru_cache(maxsize=2)(load)  # for the next run of a grid
@@ -353,8 +361,9 @@ def train(
     else:
         training = Training(spec, parts)
     try:
-        with _shown(training, progress, watch) as (seen, planning):
-            result = training.finish(seen, planning, trackers)
+        with told(trackers, training.spec) as tell, _shown(training, progress, watch, tell) as (seen, planning):
+            result = training.finish(seen, planning)
+            tell("end", result)
     except KeyboardInterrupt:
         if path is not None:
             training.save(path)
@@ -365,12 +374,14 @@ def train(
 
 
 @contextmanager
-def _shown(training: Training, progress: bool, watch: Watch | None) -> Iterator[tuple[Watch, Planning]]:
-    """What is to be called after every round, the bar and the caller's own, and while a plan is made."""
+def _shown(training: Training, progress: bool, watch: Watch | None, tell: Tell) -> Iterator[tuple[Watch, Planning]]:
+    """What is to be called after every round, for the bar, trackers and the caller's own, and while a plan is made."""
     with bar(training.spec.rounds, quiet=not progress) as show:
 
         def seen(done: int, record: Record | None) -> None:
             show(done, f"{training.spec.rule} under {training.spec.attack}")
+            if record:
+                tell("record", record)
             if watch:
                 watch(done, record)
 
@@ -431,7 +442,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -8,10 +8,11 @@ from typing import Literal
 import msgspec
 
 from turncoat.errors import ResultError
-from turncoat.results.files import write_atomically
-from turncoat.results.result import SCHEMA_VERSION, Environment
+from turncoat.results.files import source_hash, write_atomically
+from turncoat.results.result import SCHEMA_VERSION, Environment, now
 from turncoat.spec import Spec
 
+Kind = Literal["exception", "timeout", "memory", "killed"]
 FAILED = "failed"  # the folder, below that of the results
 
 
@@ -25,7 +26,7 @@ class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     schema_version: int = SCHEMA_VERSION
     spec: Spec
     key: str
-    kind: Literal["exception", "timeout", "memory", "killed"]
+    kind: Kind
     error: str
     traceback: str = ""
     rounds: int
@@ -34,6 +35,25 @@ class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     source_hash: str
     started: str
     finished: str
+
+    @classmethod
+    def of(
+        cls, spec: Spec, key: str, kind: Kind, error: str, *, rounds: int, seconds: float, started: str, trace: str = ""
+    ) -> Failure:
+        """A run that fails now, here."""
+        return cls(
+            spec=spec,
+            key=key,
+            kind=kind,
+            error=error,
+            traceback=trace,
+            rounds=rounds,
+            seconds=seconds,
+            environment=Environment.here(spec.device, spec.threads or 1),
+            source_hash=source_hash(),
+            started=started,
+            finished=now(),
+        )
 
     def save(self, path: Path | str) -> Path:
         """Write the failure as JSON, whole or not at all; raises `ResultError`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,10 @@ class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     simulated_rounds: int
     tried: dict[str, float]
 
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.value, *self.tried.values()))):
+            raise SpecError(f"what a plan of {self.winner} is worth must be finite: 1e31 stands for what is not")
+
 
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run was computed with: versions, machine, device by its own name, torch threads."""
@@ -86,6 +91,11 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             device=device,
             threads=threads,
         )
+
+
+def now() -> str:
+    """The time, as results have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _version(package: str) -> str:

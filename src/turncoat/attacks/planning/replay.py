@@ -28,7 +28,15 @@ class Replay(Attack):
 
     @property
     def needs_own(self) -> bool:
-        return any(move.attack.needs_own for move in self._plan.moves if isinstance(move, Use))
+        return any(used.needs_own for used in self._used)
+
+    @property
+    def knowledge(self) -> str:  # type: ignore[override]
+        return "omniscient" if any(used.knowledge == "omniscient" for used in self._used) else "nothing"
+
+    @property
+    def _used(self) -> list[Attack]:
+        return [move.attack for move in self._plan.moves if isinstance(move, Use)]
 
     @property
     def _plan(self) -> Plan:
