@@ -17,9 +17,10 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -241,10 +242,12 @@ def load_own(target: str) -> Any:
     A file that was edited is imported anew, what it imports itself is not, as ever in one process of Python.
     """
     where, _, attribute = target.rpartition(":")
-    if where.endswith(".py") and not own_path(where).is_file():
+    file = own_path(where) if where.endswith(".py") else None
+    if file is not None and not file.is_file():
         raise SpecError(f"{target}: there is no file {where}")
     try:
-        module = _executed(own_path(where)) if where.endswith(".py") else importlib.import_module(where)
+        with _beside(file):
+            module = importlib.import_module(where) if file is None else _executed(file)
     except Exception as error:
         raise SpecError(f"{target}: cannot import {where}: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
@@ -258,45 +261,61 @@ def own_path(where: str) -> Path:
     return Path(where).expanduser().resolve()
 
 
-def _executed(path: Path) -> ModuleType:
+def _executed(file: Path) -> ModuleType:
     """A file as a module of its own: another content or another place is another module."""
-    content = path.read_bytes()
-    name = f"turncoat_own_{path.stem}_{hashlib.sha256(os.fsencode(path) + content).hexdigest()[:16]}"
-    _open(path.parent)
+    content = file.read_bytes()
+    name = f"turncoat_own_{file.stem}_{hashlib.sha256(os.fsencode(file) + content).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # an edit within a second would not be seen
     try:
-        exec(compile(content, path, "exec", dont_inherit=True), vars(module))
+        exec(compile(content, file, "exec", dont_inherit=True), vars(module))
     except BaseException:
         del sys.modules[name]
         raise
-    finally:
-        sys.dont_write_bytecode = writes
     return module
 
 
-def _open(folder: Path) -> None:
-    """Let a file of the user's own import those beside it before any other, and none beside the file before it."""
-    global _opened
-    before, known = _opened
-    if before == folder:
-        return
-    with suppress(ValueError):
-        sys.path.remove(str(before))
-    offered = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-    modules = {name: _home(module) for name, module in sys.modules.items() if "." not in name}
-    brought = {name for name, home in modules.items() if home == before is not None and name not in known}
-    hiding = {name for name in modules.keys() & offered - KEPT if modules[name] != folder}
-    for name in list(sys.modules):
-        if name.partition(".")[0] in brought | hiding:
-            del sys.modules[name]
-    sys.path.insert(0, str(folder))
+class Beside:
+    """Finds what lies beside the user's own files, for Python's import, before what is on its path."""
+
+    folders: ClassVar[list[Path]] = []
+    """Those of the files that were loaded, the last one first."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [*map(str, cls.folders), *sys.path]) if path is None else None
+
+
+@contextmanager
+def _beside(file: Path | None) -> Iterator[None]:
+    """Let a file of the user's own import what lies beside it before all else, and nothing beside those before it.
+
+    Its functions may still import what lies there when they are called, unless a file loaded later has its like.
+    """
+    before, folders = Beside.folders, [] if file is None else [file.parent]
+    offered = {path.stem for folder in folders for path in folder.glob("*.py")}
+    offered |= {path.parent.name for folder in folders for path in folder.glob("*/__init__.py")}
+    strangers = set(before).difference(folders, (Path(place).resolve() for place in sys.path))
+    homes = {name: _home(module) for name, module in list(sys.modules.items()) if "." not in name}
+    aside = {name for name, home in homes.items() if home in strangers or (name in offered and home not in folders)}
+    modules = {name: sys.modules[name] for name in list(sys.modules) if name.partition(".")[0] in aside - KEPT}
+    for name in modules:
+        del sys.modules[name]
+    if Beside not in sys.meta_path:
+        sys.meta_path.insert(sys.meta_path.index(PathFinder), Beside)
+    Beside.folders = folders
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # an edit within a second would not be seen
     importlib.invalidate_caches()
-    _opened = folder, set(sys.modules)
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes
+        Beside.folders = [*folders, *(folder for folder in before if folder not in folders)]
+        replaced = offered.union(sys.modules)
+        sys.modules.update({name: module for name, module in modules.items() if name.partition(".")[0] not in replaced})
 
 
 def _home(module: Any) -> Path | None:
@@ -306,8 +325,6 @@ def _home(module: Any) -> Path | None:
 
 
 KEPT = {*sys.stdlib_module_names, "__main__", "turncoat"}
-_opened: tuple[Path | None, set[str]] = None, set()
-"""The folder whose files are on the path, and the modules that there were before."""
 
 
 def files(call: Call) -> list[str]:

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import sysconfig
 
 import grimp
 import msgspec
 import pytest
 
+from turncoat import registry
 from turncoat.attacks.build import OwnAttack
 from turncoat.attacks.planning.moves import Use
 from turncoat.attacks.planning.plan import Plan
@@ -165,6 +167,57 @@ def test_what_an_own_part_imports_from_elsewhere_changes_the_key(tmp_path, monke
     assert not {"mylib", "space", "installed"} & sys.modules.keys()
 
 
+def test_loading_own_parts_leaves_their_keys_as_they_were(tmp_path, monkeypatch):
+    """What lies beside one file is nothing that another one imports, neither in a run nor in its key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry.Beside, "folders", [])
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text("import common\nrule = attack = common.WHO\n")
+    (tmp_path / "common.py").write_text("WHO = 'all'\n")
+    (tmp_path / "b/common.py").write_text("WHO = 'b'\n")
+    (tmp_path / "module.py").write_text("import common\nsplit = common.WHO\n")
+    names = {"rule": "a/own.py:rule", "attack": "b/own.py:attack", "split": "module:split"}
+    spec = msgspec.structs.replace(BASE, **names)
+    before = keys_of([spec])[0]
+    assert set(before.files) == {"a/own.py", "b/own.py", "b/common.py", "common.py", "module.py"}
+    modules = set(sys.modules)
+    assert [registry.load_own(name) for name in names.values()] == ["all", "b", "all"]
+    assert keys_of([spec])[0] == before
+    for name in sys.modules.keys() - modules:
+        del sys.modules[name]
+
+
+def test_a_linked_file_imports_what_lies_beside_the_link(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "shared.py").write_text("from .beside import x\nimport installed\n")
+    (tmp_path / "own.py").write_text("import package.shared\n")
+    (tmp_path / "package/beside.py").write_text("x = 1\n")
+    for link in ("package/shared.py", "site-packages/installed.py"):  # as some installers do it
+        (tmp_path / link).symlink_to(tmp_path / "shared.py")
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    (key,) = keys_of([msgspec.structs.replace(BASE, rule="own.py:rule")])
+    assert set(key.files) == {"own.py", "package/shared.py", "package/beside.py"}
+
+
+def test_pythons_own_files_are_left_out_where_python_is_a_link(tmp_path):
+    """As it is with Homebrew, or where uv has installed it."""
+    (tmp_path / "own.py").write_text("import json, wave, turncoat.rules\n")
+    (tmp_path / "lib").symlink_to(sysconfig.get_path("stdlib"))
+    (tmp_path / "turncoat").symlink_to(registry.PACKAGE)
+    code = (
+        "import sys, sysconfig; where = sysconfig.get_path('stdlib')\n"
+        f"sysconfig.get_path = lambda name: {str(tmp_path / 'lib')!r}\n"
+        f"sys.path = [{str(tmp_path)!r}] + [{str(tmp_path / 'lib')!r} if p == where else p for p in sys.path]\n"
+        "from turncoat.campaign.imports import files_of\n"
+        "assert set(files_of('own.py:rule')) == {'own.py'}, files_of('own.py:rule')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
 @pytest.mark.parametrize("where", ["own.py", "sub/own.py", "sub.own"])
 def test_keys_of_a_working_folder_that_is_a_package(where, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -218,6 +271,13 @@ def test_own_parts_are_found_wherever_they_are_named(where, tmp_path, monkeypatc
     before = digest(spec)
     (tmp_path / ("plan.safetensors" if where == "a planner's replay" else "own.py")).write_text("rule = 2\n")
     assert digest(spec) != before
+
+
+def test_a_plan_that_replays_itself_has_a_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Plan((Use(OwnAttack(target='replay(file="plan.safetensors")')),)).save("plan.safetensors")
+    (key,) = keys_of([msgspec.structs.replace(BASE, attack="replay('plan.safetensors')")])
+    assert set(key.files) == {"plan.safetensors"}
 
 
 def test_planning_imports_nothing_heavy(tmp_path):

@@ -16,7 +16,7 @@ def _as_before(tmp_path, monkeypatch):
     """Whatever these tests import is forgotten, and the path is put back."""
     modules = dict(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(registry, "_opened", (None, set()))
+    monkeypatch.setattr(registry.Beside, "folders", [])
     monkeypatch.chdir(tmp_path)
     yield
     for name in sys.modules.keys() - modules.keys():
@@ -58,14 +58,42 @@ def test_what_lies_beside_one_file_is_not_there_for_another(tmp_path):
         load_own("b/own.py:rule")
 
 
+def test_a_module_finds_its_own_neighbours_and_not_those_of_a_file_before(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path, module="import helper\nrule = helper.WHO\n", helper="WHO = 'module'\n")
+    write(tmp_path, lone="import only\nrule = 1\n")
+    write(tmp_path, a__own="import helper, only\nrule = helper.WHO\n", a__helper="WHO = 'a'\n", a__only="")
+    assert load_own("a/own.py:rule") == "a"
+    assert load_own("module:rule") == "module"
+    with pytest.raises(SpecError, match="No module named 'only'"):
+        load_own("lone:rule")
+
+
+def test_functions_may_import_when_they_are_called(tmp_path):
+    write(tmp_path, a__own="def rule():\n    import late\n    return late.WHO\n", a__late="WHO = 'a'\n")
+    write(tmp_path, b__own="import helper\ndef rule():\n    return helper.WHO\n", b__helper="WHO = 'b'\n")
+    first, second = load_own("a/own.py:rule"), load_own("b/own.py:rule")
+    assert (first(), second(), first()) == ("a", "b", "a")
+    late = sys.modules["late"]
+    load_own("b/own.py:rule")
+    assert sys.modules["late"] is late  # with all that it remembers
+
+
+def test_files_and_modules_of_one_folder_share_what_they_import(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path, own="import shared\nrule = shared\n", module="import shared\nrule = shared\n", shared="")
+    assert load_own("own.py:rule") is load_own("module:rule") is load_own("own.py:rule")
+
+
 def test_what_was_there_before_stays(tmp_path):
     write(tmp_path, a__own="import random\nrule = random.WHO if hasattr(random, 'WHO') else 1\n", b__own="rule = 2\n")
     write(tmp_path, a__random="WHO = 'a'\n", a____main__="", a__turncoat="")
     kept = sys.modules["__main__"], sys.modules["turncoat"], sys.modules.get("random")
+    path = list(sys.path)
     assert load_own("a/own.py:rule") == 1
     assert load_own("b/own.py:rule") == 2
     assert kept == (sys.modules["__main__"], sys.modules["turncoat"], sys.modules.get("random"))
-    assert str(tmp_path / "a") not in sys.path
+    assert sys.path == path
 
 
 def test_the_program_itself_is_kept_where_it_lies_beside(tmp_path):
@@ -79,6 +107,11 @@ def test_the_program_itself_is_kept_where_it_lies_beside(tmp_path):
     subprocess.run([sys.executable, str(tmp_path / "a/program.py")], check=True)
 
 
+def test_a_file_may_import_itself(tmp_path):
+    write(tmp_path, own="import own\nrule = own.__name__\n")
+    assert load_own("own.py:rule") == "own"
+
+
 def test_an_edited_file_is_another_module_whatever_its_size_and_time(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     kept = []
@@ -87,6 +120,8 @@ def test_an_edited_file_is_another_module_whatever_its_size_and_time(tmp_path, m
         os.utime("own.py", (1e9, 1e9))
         kept.append(load_own("own.py:rule"))
     assert kept == [0, 1, 2]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_own("near:__name__") == "near"
     assert not (tmp_path / "__pycache__").exists()
     assert not sys.dont_write_bytecode
 

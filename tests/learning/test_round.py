@@ -238,7 +238,7 @@ def test_batches_visit_every_sample_once_an_epoch():
 
 
 def test_an_adversary_who_sees_its_own_data_only():
-    with pytest.raises(tc.HiddenError, match="honest vectors are hidden"):
+    with pytest.raises(tc.HiddenError, match='takes the honest workers\' vectors, and knowledge = "own" hides them'):
         training(attack="ipm", knowledge="own").advance()
     training(attack="ipm(population=own)", knowledge="own").advance()
 

@@ -11,9 +11,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from turncoat.errors import SpecError
-from turncoat.registry import PACKAGE, own_path
+from turncoat.registry import PACKAGE, Beside, own_path
 
-STANDARD = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+NOT_OWN = [Path(place).resolve() for place in (*map(sysconfig.get_path, ("stdlib", "platstdlib")), PACKAGE)]
 INSTALLED = {"site-packages", "dist-packages"}
 
 
@@ -29,20 +29,20 @@ def files_of(target: str) -> dict[str, Path]:
     importlib.invalidate_caches()
     if where.endswith(".py"):
         start = own_path(where)
-        return _followed({start: where}, start.parent, start.parent, Path(where).parent)
+        return _followed({start: where}, [str(start.parent), *sys.path], start.parent, Path(where).parent)
     specs = _specs(where, sys.path)
     if len(specs) <= where.count("."):
         raise SpecError(f"{target}: there is no module {where} on Python's path")
     folder, package = _home(specs[0]), specs[0].name
     found = {path: _called(path, folder, Path()) for path in _files(specs)}
-    return _followed(found, folder, folder / package, Path(package))
+    return _followed(found, sys.path, folder / package, Path(package))
 
 
-def _followed(found: dict[Path, str], first: Path, near: Path, called: Path) -> dict[str, Path]:
-    """Files and all that they import, looked for in `first` and then on the path; those in `near` are called so."""
+def _followed(found: dict[Path, str], places: list[str], near: Path, called: Path) -> dict[str, Path]:
+    """Files and all that they import, looked for in these places; those in the folder `near` are called so."""
     todo = list(found)
     while todo:
-        for path in _imports(todo.pop(), first):
+        for path in _imports(todo.pop(), places):
             if path not in found and not _is_installed(path, near):
                 found[path] = _called(path, near, called)
                 todo.append(path)
@@ -60,27 +60,27 @@ def _called(path: Path, near: Path, called: Path) -> str:
 def _is_installed(path: Path, near: Path) -> bool:
     """Whether a file belongs to Python, to turncoat or to an installed package, and not to that of the part itself."""
     parts = (path.relative_to(near) if path.is_relative_to(near) else path).parts
-    ours = any(path.is_relative_to(each) and not near.is_relative_to(each) for each in (*STANDARD, PACKAGE))
-    return ours or bool(INSTALLED.intersection(parts))
+    theirs = any(path.is_relative_to(each) and not near.is_relative_to(each) for each in NOT_OWN)
+    return theirs or bool(INSTALLED.intersection(parts))
 
 
-def _imports(path: Path, first: Path) -> Iterator[Path]:
+def _imports(path: Path, places: list[str]) -> Iterator[Path]:
     """The files that a Python file's import statements run, wherever in it they stand."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return  # importing it will say so
     for node in ast.walk(tree):
-        places = [str(first), *sys.path]
+        level = 0
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [".".join(filter(None, (node.module, alias.name))) for alias in node.names]
-            places = [str(path.parents[node.level - 1])] if 0 < node.level <= len(path.parents) else places
+            level = node.level
         else:
             continue
         for name in names:
-            yield from _files(_specs(name, places))
+            yield from _files(_specs(name, [str(folder) for folder in path.parents[level - 1 : level]] or places))
 
 
 def _specs(name: str, places: list[str]) -> list[ModuleSpec]:
@@ -89,7 +89,8 @@ def _specs(name: str, places: list[str]) -> list[ModuleSpec]:
     for part in name.split("."):
         spec = PathFinder.find_spec(part, places)
         if spec is None and not found and part not in sys.stdlib_module_names:  # what is installed for development
-            spec = next(filter(None, (finder.find_spec(part, None) for finder in sys.meta_path)), None)
+            others = (finder for finder in sys.meta_path if finder not in (PathFinder, Beside))
+            spec = next(filter(None, (finder.find_spec(part, None) for finder in others)), None)
         if spec is None:
             break
         found.append(spec)
@@ -98,7 +99,9 @@ def _specs(name: str, places: list[str]) -> list[ModuleSpec]:
 
 
 def _files(specs: Iterable[ModuleSpec]) -> Iterator[Path]:
-    yield from (Path(spec.origin).resolve() for spec in specs if spec.has_location and spec.origin)
+    """Where modules lie; a file that is a link keeps its place, from which it imports what is relative to it."""
+    places = (Path(spec.origin) for spec in specs if spec.has_location and spec.origin)
+    yield from (place.parent.resolve() / place.name for place in places)
 
 
 def _home(spec: ModuleSpec) -> Path:

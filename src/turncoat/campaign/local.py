@@ -80,7 +80,7 @@ def threads() -> dict[str, str]:
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = Pipe()
     command = [sys.executable, "-P", "-m", "turncoat.campaign.process", str(theirs.fileno())]
-    environment = os.environ | threads()
+    environment = {"PYTHONHASHSEED": "0"} | os.environ | threads()  # sets of strings in the same order in all
     path = (str(folder) or str(Path.cwd()) for folder in sys.path)
     environment["PYTHONPATH"] = os.pathsep.join(path)  # so that names mean there what they mean here
     environment[WITHIN] = "1"

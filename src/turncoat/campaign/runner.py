@@ -133,8 +133,8 @@ class Driver:
             for worker, answer in self.engine.receive(TICK):
                 match answer:
                     case Checked(error=None):
-                        if any(cell.key.files for cell in self._todo):
-                            self.engine.kill(0)  # the user's own code was in it
+                        if any(map(self._is_own, self._todo)):
+                            self.engine.kill(0)
                         return
                     case Checked(error=str(error)):
                         raise SpecError(error)
@@ -143,6 +143,10 @@ class Driver:
                         if not killed or lost > RESUMED:
                             raise SpecError(f"the parts of these runs cannot even be made: {why}")
                         self.engine.send(0, order)
+
+    def _is_own(self, cell: Cell) -> bool:
+        """Whether code of the user's own is in a run, which may leave its traces in a worker."""
+        return bool(cell.key.files or self.care.trackers)
 
     def _hand_out(self) -> None:
         for worker in self.engine.ready():
@@ -175,8 +179,8 @@ class Driver:
                     running.rounds = rounds
                 case Done() | Stopped():
                     del self._running[worker]
-                    if running.cell.key.files:
-                        self.engine.kill(worker)  # the user's own code was in it, and may have left its traces
+                    if self._is_own(running.cell):
+                        self.engine.kill(worker)
                 case Failed():
                     del self._running[worker]
                     self.engine.kill(worker)  # who knows what state it is in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from turncoat import registry
 from turncoat.errors import SpecError
 from turncoat.spec import Spec, task_parts
-from turncoat.spelling import Value, parse_chain
+from turncoat.spelling import Call, Value, parse_chain
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -41,32 +41,34 @@ def texts(spec: Spec) -> dict[str, str]:
 
 def own_of(text: str) -> Own:
     """All that is the user's own in one spelling, such as `mixtailor(pool=["own.py:rule", median])`."""
-    found = list(dict.fromkeys(_in_text(text)))
-    return Own(tuple(name for is_file, name in found if not is_file), tuple(name for is_file, name in found if is_file))
+    names: dict[str, None] = {}
+    files: dict[str, None] = {}
+    todo = [text]
+    while todo:
+        for call in _calls(todo.pop()):
+            if registry.is_own(call.name):
+                names[call.name] = None
+            todo += _strings((*call.args, *call.kwargs.values()))
+            for file in registry.files(call):
+                todo += [] if file in files else _in_plan(Path(file))
+                files[file] = None
+    return Own(tuple(names), tuple(files))
 
 
-def _in_text(text: str) -> Iterator[tuple[bool, str]]:
+def _calls(text: str) -> tuple[Call, ...]:
+    """A spelling's parts; none in an argument that is no name."""
     try:
-        calls = parse_chain(text)
+        return parse_chain(text)
     except SpecError:
-        return  # an argument that is no name
-    for call in calls:
-        if registry.is_own(call.name):
-            yield False, call.name
-        files = registry.files(call)
-        for file in files:
-            yield True, file
-            for used in dict.fromkeys(_in_plan(Path(file))):
-                yield from _in_text(used)
-        yield from _in_values([value for value in (*call.args, *call.kwargs.values()) if value not in files])
+        return ()
 
 
-def _in_values(values: list[Value] | tuple[Value, ...]) -> Iterator[tuple[bool, str]]:
+def _strings(values: Sequence[Value]) -> Iterator[str]:
     for value in values:
         if isinstance(value, str):
-            yield from _in_text(value)
+            yield value
         elif isinstance(value, list | tuple):
-            yield from _in_values(value)
+            yield from _strings(value)
 
 
 class _Move(msgspec.Struct):

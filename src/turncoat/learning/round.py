@@ -99,13 +99,15 @@ class Federation:
         """The state before the first round."""
         parameters = self.learner.initial().clone()
         like = parameters.new_zeros((self.n, 1)).expand(self.n, len(parameters))
+        with self.drawing(self.seeds.server, "own start"):
+            rule, attack = self.rule.init(like), self.attack.init(like)
         return State(
             round=0,
             parameters=parameters,
             momenta=self._matrix().zero_() if self.spec.momentum else None,
             server_momentum=torch.zeros_like(parameters) if self.spec.server_momentum else None,
-            rule=self.rule.init(like),
-            attack=self.attack.init(like),
+            rule=rule,
+            attack=attack,
             buffers=tuple(buffer.clone() for buffer in self.learner.buffers),
         )
 

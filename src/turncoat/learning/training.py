@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from turncoat.results.files import source_hash, write_atomically
 from turncoat.results.result import Environment, Record, Result, now
 from turncoat.rules import Rule, rule
 from turncoat.spec import Seeds, Spec, canonical, from_mapping, resolve, schedule, task_parts
-from turncoat.spelling import parse, parse_chain
+from turncoat.spelling import parse
 
 Watch = Callable[[int, Record | None], None]
 """Called at the start of a run and after every round with the rounds done, and with the record where one was taken."""
@@ -180,6 +180,7 @@ class Training:
             state = State.of(int(about["round"]), tensors)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise ResultError(f"{path} is no checkpoint of turncoat: {error}") from None
+        parts = parts or Parts()
         training = cls(before.spec, parts)
         if state.parameters.shape != training.state.parameters.shape:
             raise ResultError(f"{path} holds {state.parameters.numel()} parameters, this model has other ones")
@@ -194,7 +195,7 @@ class Training:
             training._flag(f"{where} by another version of the source code")
         if changes := _changes(before.environment, training._environment()):
             training._flag(f"{where} in another environment ({changes})")
-        own = own_parts(training.spec, "model", "rule", "attack").names or (parts and parts.model is not None)
+        own = own_parts(training.spec, "model", "rule", "attack").names or parts.model is not None
         if own and state.round:
             training._flag(f"{where}: what the user's own code remembers by itself is not in a checkpoint")
         return training
@@ -217,20 +218,22 @@ class Training:
         honest: Tensor | None = None,
     ) -> Record:
         self.clock.start()
-        learner, data = self.federation.learner, self.dataset
-        with self.federation.drawing(self.federation.seeds.model, "own evaluation", state.round):
-            loss, accuracy = learner.evaluate(state.parameters, data.x_test, data.y_test, buffers=state.buffers)
+        data, federation = self.dataset, self.federation
+        extra = {}
+        with federation.drawing(federation.seeds.model, "own evaluation", state.round):
+            loss, accuracy = federation.learner.evaluate(
+                state.parameters, data.x_test, data.y_test, buffers=state.buffers
+            )
+            if isinstance(federation.attack, Backdoor) and data.classes:
+                extra = self._success(federation.attack, state)
         distance = cosine = None
         if aggregate is not None and honest is not None:
             distance = float((aggregate - honest).norm())
             cosine = float(torch.nn.functional.cosine_similarity(aggregate, honest, dim=0))
-        extra = {}
         if data.optimum is not None:
             extra["error"] = float((state.parameters - data.optimum).norm())
             if len(data.optimum) == 2:  # a trajectory that can be drawn
                 extra |= {"theta_1": float(state.parameters[0]), "theta_2": float(state.parameters[1])}
-        if isinstance(self.federation.attack, Backdoor) and data.classes:
-            extra |= self._success(self.federation.attack, state)
         self.clock.lap("evaluation")
         return Record(
             round=state.round,
@@ -404,13 +407,12 @@ def _name(kind: str, thing: Any) -> str:
     """How a spec names a rule or an attack: by its spelling, an object that has none as `object:its_name`."""
     if isinstance(thing, str):
         return thing
-    spelling = str(thing)
-    try:
-        for call in parse_chain(spelling):
-            registry.check(kind, call)
-    except SpecError:
-        return f"object:{getattr(thing, '__name__', type(thing).__name__).strip('<>')}"
-    return spelling
+    spelling, f = str(thing), getattr(thing, "f", None)
+    with suppress(SpecError):
+        made = attack(spelling, f) if kind == "attack" else rule(spelling, f, getattr(thing, "nonfinite", None))
+        if made == thing:
+            return spelling
+    return f"object:{getattr(thing, '__name__', type(thing).__name__).strip('<>')}"
 
 
 def _changes(before: Environment, now: Environment) -> str:
