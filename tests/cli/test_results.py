@@ -121,7 +121,7 @@ def test_the_table_shows_where_runs_differ(folder):
     assert "task = digits/softmax, n = 10, f = 3, split = iid, rounds = 300" in lines[0]
     assert lines[2].split() == ["rule", "attack", "seed", "final_accuracy", "best_accuracy"]
     assert [line.split()[-2:] for line in lines if line.lstrip().startswith("krum")] == [
-        ["0.8", "0.8"], ["nan", "0.1"], ["0.5", "0.5"],
+        ["0.8", "0.8"], ["0.5", "0.5"], ["nan", "0.1"],
     ]  # fmt: skip
     asked = invoke(folder, "--format", "table", "--columns", "seed, rule,rule", "--sort", "-final_accuracy")
     assert asked.stdout.split()[:2] == ["seed", "rule"]
@@ -160,6 +160,12 @@ def test_an_empty_selection_is_said(folder):
     assert plain(folder, "--filter", "rule=kram", "--statistics")["summary"] == []
 
 
+def test_a_metric_may_have_any_name(tmp_path):
+    save(tmp_path, *(finished("krum", "none", end, seed=seed, metric="#") for seed, end in enumerate((0.5, 0.25))))
+    assert [row["#"] for row in plain(tmp_path, "--filter", "#<0.3")] == [0.25]
+    assert plain(tmp_path, "--statistics", "--filter", "seed=0")["summary"][0]["mean"] == 0.5
+
+
 def test_an_empty_folder_is_said(tmp_path):
     for options in (
         [],
@@ -192,8 +198,8 @@ def test_statistics(folder):
     text = invoke(folder, "--statistics").stdout
     lines = [line.split() for line in text.splitlines()]
     assert "digits/softmax, n = 10, f = 3, iid: final test accuracy in %" in text
-    assert ["krum", "85.0±7.1", "(2)", "45.0±7.1", "(2)", "nan±nan", "(2)*", "nan"] in lines
-    assert ["krum", "ipm(epsilon=0.5)", "nan±nan", "(2)", "-inf", "(2)", "–", "0", "of", "2"] in lines
+    assert ["krum", "85.0±7.1", "(2)", "45.0±7.1", "(2)", "nan", "(2)*", "nan"] in lines
+    assert ["krum", "ipm(epsilon=0.5)", "nan", "(2)", "-inf", "(2)", "–", "0", "of", "2"] in lines
     tied = ["nnm", ">>", "trimmed_mean", "alie(z=8)", "and", "1", "other", "65.0±7.1", "(2)"]
     assert tied in [line[:9] for line in lines]
     assert "did not learn" not in text

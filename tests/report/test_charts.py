@@ -200,3 +200,14 @@ def test_every_chart_is_written(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResultError, match="cannot write"):
         write_charts(report, tmp_path / "file")
+
+
+def test_names_that_no_svg_can_hold_are_drawn(run, tmp_path):
+    write_charts(Report([run("a\x1bb", "x\x00"), run("a\x1bb")]), tmp_path)
+    assert "a\ufffdb" in (tmp_path / "setting0-curves0-test-accuracy-no-attack.svg").read_text()
+
+
+@pytest.mark.parametrize(("count", "across"), [(12, "attack"), (13, "rule")])
+def test_many_attacks_stand_in_rows_of_a_heat_map(run, count, across):
+    (comparison,) = compare([run(attack=f"alie(z={z})") for z in range(count)])
+    assert heat_map(comparison).spec["layer"][0]["encoding"]["x"]["field"] == across

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import turncoat as tc
 from turncoat.cli import app
+from turncoat.report.folders import read_folder
 from turncoat.results.failure import Failure
 
 
@@ -107,6 +108,16 @@ def test_folders_without_results(tmp_path, run):
     assert "1 run failed" in tc.report(tmp_path, tmp_path / "page.html").read_text()
     with pytest.raises(tc.ResultError, match="there are no results in"):
         invoke("report", "--compare", tmp_path, tmp_path)
+
+
+def test_a_folders_runs_are_put_in_order(run, tmp_path):
+    cells = [("b", "none", 1), ("b", "alie(z=10)", 0), ("b", "alie(z=2)", 10), ("b", "alie(z=2)", 9), ("a", "none", 0)]
+    save([run(rule, attack, seed=seed) for rule, attack, seed in cells], tmp_path)
+    found = [(one["rule"], one["attack"], one["seed"]) for one in read_folder(tmp_path).runs]
+    assert found == [
+        ("a", "no attack", "0"), ("b", "no attack", "1"), ("b", "alie(z=2)", "9"), ("b", "alie(z=2)", "10"),
+        ("b", "alie(z=10)", "0"),
+    ]  # fmt: skip
 
 
 def test_grids_of_different_shapes(run, tmp_path):

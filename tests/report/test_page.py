@@ -248,6 +248,31 @@ def test_every_run_says_what_it_was_computed_with(page, run):
     assert "environment" not in [column.name for column in runs_table(results[:2]).columns]
 
 
+def test_a_run_that_measured_nothing_has_no_unit(run):
+    assert [cell.text for cell in runs_table([run(values=[])]).rows[0][3:5]] == ["–", "–"]
+    assert [cell.text for cell in runs_table([run(values=[2.0], metric="error")]).rows[0][3:5]] == ["2 error"] * 2
+
+
+def test_the_weakest_rule_is_named_last(page, run):
+    ends = {("best", "alie"): 0.8, ("best", "ipm"): 0.7, ("weak", "alie"): 0.3, ("weak", "ipm"): 0.2}
+    results = [
+        run(*cell, [0.1, end]) for cell, end in {**ends, ("spared", "alie"): 0.9, ("mean", "none"): 0.95}.items()
+    ]
+    assert "; weak ends at 20.0 % (1 seed) under ipm." in page(results).text
+
+
+def test_bands_are_explained_where_there_are_several_seeds(page, run):
+    results = [run(attack=f"alie(z={z})") for z in (1, 2)]
+    assert "Strength sweeps" in page(results).text
+    assert "mean over the seeds; band" not in page(results).text
+    assert page([*results, run(attack="alie(z=1)", seed=1)]).text.count("mean over the seeds; band") == 2
+
+
+def test_many_attacks_stand_in_rows_of_a_page(page, run):
+    made = page([run(rule, f"alie(z={z})", [0.1, z / 100]) for rule in ("mean", "krum") for z in range(13)])
+    assert re.search(r"krum\s*mean\s+alie\(z=0\)\s+0.0 \(1\)\s+0.0 \(1\)\s+alie\(z=1\)\s+1.0", made.text)
+
+
 def test_a_page_that_cannot_be_written_is_an_error(tmp_path, run):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ResultError, match=r"cannot write page\.html"):

@@ -1,7 +1,7 @@
 """Strength sweeps go across settings that differ in nothing but the split."""
 
 from turncoat.report.drawing import rows, styles
-from turncoat.report.sweeps import attack_strength, level, sweeps_of
+from turncoat.report.sweeps import level, sweeps_of
 from turncoat.results.comparison import compare
 
 
@@ -43,6 +43,8 @@ def test_what_is_swept(run):
         "mine.py:x",
         "ipm(",
         "x(1)",
+        "lookahead(planner=best)",
+        f"alie(z={'9' * 400})",
     ]
     assert [sweep.attack for sweep in swept([run(attack=attack) for attack in attacks])] == ["ipm"]
 
@@ -54,9 +56,16 @@ def test_other_parameters_and_other_settings_are_other_sweeps(run):
     assert len({sweep.setting for sweep in found}) == 2
 
 
-def test_strengths_and_levels():
-    assert attack_strength("ipm(epsilon=0.1)") == ("ipm", "epsilon", 0.1)
-    assert attack_strength("alie") == ("", "", 0.0)
-    assert attack_strength("lookahead(planner=best)") == ("", "", 0.0)
+def test_strengths_over_magnitudes_have_a_logarithmic_axis(run):
+    def scale(*strengths):
+        (sweep,) = swept([run(attack=f"ipm(epsilon={strength})") for strength in strengths])
+        return sweep.panels["iid"].spec["layer"][0]["layer"][1]["encoding"]["x"]["scale"]
+
+    assert scale(0.1, 100)["type"] == "log"
+    assert scale(1, 8)["zero"]
+    assert scale(0, 100)["zero"]
+
+
+def test_levels():
     assert level("dirichlet(by=label)") == "dirichlet(beta=0.5, by=label)"
     assert level("mine.py:split") == "mine.py:split"

@@ -13,7 +13,7 @@ import turncoat as tc
 from turncoat.errors import ResultError, SpecError
 from turncoat.results import Record, frame, read_all
 from turncoat.results.reading import attack_parts, evaluation_frame, read
-from turncoat.results.selection import nearest, select
+from turncoat.results.selection import meets, nearest
 from turncoat.spec import Seeds, Spec, resolve
 
 
@@ -28,14 +28,15 @@ def of_spec(make_result):
 
 
 def test_read_all(of_spec, tmp_path):
-    for name, n in [("b", 4), ("a", 6)]:
+    for name, n in [("b", 4), ("a", 10)]:
         of_spec(n=n, f=1).save(tmp_path / f"{name}.json")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / ".half.tmp").write_bytes(b"{")
     (tmp_path / ".hidden.json").write_bytes(b"{")
     (tmp_path / "failed").mkdir()
+    (tmp_path / "folder.json").mkdir()
     (tmp_path / "failed" / "c.json").write_bytes(b"{")
-    assert [result.spec.n for result in read_all(tmp_path)] == [6, 4]
+    assert [result.spec.n for result in read_all(tmp_path)] == [4, 10]
     (tmp_path / "c.json").write_text("{}")
     with pytest.raises(ResultError, match=r"c\.json"):
         read_all(tmp_path)
@@ -129,13 +130,15 @@ def test_one_row_an_evaluation(make_result, of_spec):
         ("alie(z=1.5)", ("alie", 1.5)),
         ("alie", ("alie", None)),
         ("strongest(family=ipm)", ("strongest", None)),
+        (f"ipm(epsilon={'9' * 400})", ("ipm", None)),
+        ("ipm(epsilon=inf)", ("ipm", None)),
         ("mine.py:attack", ("mine.py:attack", None)),
         ("Wild(x=1)", ("Wild", None)),
         ("<lambda>", ("<lambda>", None)),
     ],
 )
 def test_the_parts_of_an_attack(attack, parts):
-    assert attack_parts(attack) == parts
+    assert attack_parts(attack)[:2] == parts
 
 
 def test_a_thousand_results_are_read_at_once(make_result, tmp_path):
@@ -193,7 +196,7 @@ def rows(of_spec):
     ],
 )
 def test_conditions(rows, condition, found):
-    assert select(rows.with_row_index("#"), condition)["#"].to_list() == found
+    assert [i for i, met in enumerate(meets(rows, condition)) if met] == found
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,7 @@ def test_conditions(rows, condition, found):
 )
 def test_a_condition_that_is_none_is_one_line(rows, condition, message):
     with pytest.raises(SpecError, match=re.escape(message)) as caught:
-        select(rows, condition)
+        meets(rows, condition)
     assert "\n" not in str(caught.value)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from turncoat.errors import ResultError, SpecError
 from turncoat.results import Record, Result, source_hash, write_atomically
+from turncoat.results.result import Planned
 from turncoat.spec import Spec
 
 numbers = st.none() | st.floats()
@@ -119,6 +120,14 @@ def test_an_unresolved_spec_is_refused(make_result):
 def test_an_extra_metric_may_not_hide_a_common_one():
     with pytest.raises(SpecError, match="'distance' has the name of one that every record has"):
         Record(round=0, extra={"distance": 1.0})
+
+
+def test_what_a_plan_is_worth_is_finite():
+    told = {"round": 0, "rounds": 1, "objective": "final", "winner": "alie", "simulated_rounds": 1}
+    Planned(value=1e31, tried={"alie": 1e31}, **told)
+    for value, tried in ((math.nan, 1.0), (1.0, math.inf)):
+        with pytest.raises(SpecError, match="must be finite: 1e31 stands for what is not"):
+            Planned(value=value, tried={"alie": tried}, **told)
 
 
 def altered(**fields):

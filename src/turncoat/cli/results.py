@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from turncoat.results.result import Result
 
 FORMATS = ("table", "csv", "parquet", "json")
-ROW = "#"  # a column for the number of a run, which is no run's own
 ALIKE = ("task", "n", "f", "split", "rounds")  # what all runs have of these stands above their table
 ASIDE = ("train_loss", "rounds_per_second", "seconds")  # shown on request
 
@@ -73,13 +73,11 @@ def results_(
     failures = reading.failures()
     _warn(_notes(reading, failures))
     rows = evaluation_frame(reading.results) if evaluations else frame(reading.results)
-    rows = rows.with_row_index(ROW)
-    for condition in filter_ or []:
-        rows = _select(rows, condition)
+    rows, numbers = _select(rows, filter_ or [])
     if statistics:
-        _statistics([reading.results[i] for i in rows[ROW]], _meeting(failures, filter_ or []), to, output)
+        _statistics([reading.results[i] for i in numbers], _meeting(failures, filter_ or []), to, output)
         return
-    rows = _arranged(rows.drop(ROW), columns, sort)
+    rows = _arranged(rows, columns, sort)
     if to == "table":
         _print_rows(rows, whole=columns is not None)
     else:
@@ -118,27 +116,30 @@ def _notes(reading: Reading, failures: Sequence[Failure]) -> list[str]:
     return notes
 
 
-def _select(rows: polars.DataFrame, condition: str) -> polars.DataFrame:
-    from turncoat.results.selection import nearest, select
+def _select(rows: polars.DataFrame, conditions: Sequence[str]) -> tuple[polars.DataFrame, list[int]]:
+    """The rows that meet all conditions, and their numbers."""
+    from turncoat.results.selection import meets, nearest
 
-    left = select(rows, condition)
-    if rows.height and not left.height:
-        _warn([f"none of {rows.height} rows has {condition}; {nearest(rows, condition)}"])
-    return left
+    numbers = list(range(rows.height))
+    for condition in conditions:
+        met = meets(rows, condition)
+        if rows.height and not met.any():
+            _warn([f"none of {rows.height} rows has {condition}; {nearest(rows, condition)}"])
+        rows, numbers = rows.filter(met), list(compress(numbers, met))
+    return rows, numbers
 
 
 def _meeting(failures: Sequence[Failure], conditions: Sequence[str]) -> list[Failure]:
     """The failed runs that meet conditions, of which none does where one is about what only finished runs have."""
     from turncoat.results.reading import spec_frame
-    from turncoat.results.selection import select
+    from turncoat.results.selection import meets
 
-    rows = spec_frame(failures).with_row_index(ROW)
+    rows = spec_frame(failures)
     try:
-        for condition in conditions:
-            rows = select(rows, condition)
+        found = [meets(rows, condition) for condition in conditions]
     except SpecError:
         return []
-    return [failures[i] for i in rows[ROW]]
+    return [failure for failure, *met in zip(failures, *found, strict=True) if all(met)]
 
 
 def _arranged(rows: polars.DataFrame, columns: str | None, sort: str | None) -> polars.DataFrame:

@@ -14,6 +14,7 @@ from turncoat.results.result import Result
 from turncoat.results.settings import attack_of, attack_text
 
 SCALE = ("#9a2f1d", "#d9744f", "#f2d9b8", "#a9c7d9", "#2f6c9c")  # from worst to best, told apart with any vision
+WIDEST = 12  # columns of a heat map
 EVEN_CONTRAST = 0.179  # the luminance that black and white stand out from alike (WCAG 2)
 PHASES = ("gradients", "attack", "rule", "update", "evaluation")
 NOT_FINITE = 1e30  # what attacks that look ahead write for a loss that is not finite is above it
@@ -21,32 +22,10 @@ NOT_FINITE = 1e30  # what attacks that look ahead write for a loss that is not f
 
 def heat_map(comparison: Comparison) -> Chart:
     """Final values of rules, best under its worst attack first, under attacks; each rule's worst one is framed."""
-    cells = [(rule, attack) for rule in comparison.rules for attack in comparison.attacks]
-    shaded = shades(comparison)
-    known = [shaded.get(cell) for cell in cells]
-    spreads = [comparison.spread(*cell) for cell in cells]
-    columns: Columns = {
-        "rule": [rule for rule, _ in cells],
-        "attack": [attack_text(attack) for _, attack in cells],
-        "_row": [comparison.rules.index(rule) for rule, _ in cells],  # orders the names without being a name
-        "_column": [comparison.attacks.index(attack) for _, attack in cells],
-        "seeds": [spread.seeds if spread else 0 for spread in spreads],
-        "failed": [comparison.failed.get(cell, 0) for cell in cells],
-        "value": [spread and spread.mean for spread in spreads],
-        "sd": [spread and spread.sd for spread in spreads],
-        "worst": [comparison.is_worst(*cell) for cell in cells],
-        "_mean": [comparison.mean_text(*cell) for cell in cells],
-        "_beside": [comparison.beside(*cell).strip() for cell in cells],
-        "_shade": known,
-        "_ink": [None if place is None else colour(place)[1] for place in known],
-    }
     bare: Row = {"title": None, "domain": False, "ticks": False, "labelLimit": 280}
-    gap = {"paddingInner": 0.05, "paddingOuter": 0.05}
     top = bare | {"orient": "top", "labelAngle": -40}
-    place: Row = {
-        "x": {"field": "attack", "type": "nominal", "sort": _by("_column"), "axis": top, "scale": gap},
-        "y": {"field": "rule", "type": "nominal", "sort": _by("_row"), "axis": bare, "scale": gap},
-    }
+    across, down = ("rule", "attack") if turned(comparison) else ("attack", "rule")
+    place = {"x": _names(across) | {"axis": top}, "y": _names(down) | {"axis": bare}}
     scale = {"domain": [i / (len(SCALE) - 1) for i in range(len(SCALE))], "range": list(SCALE), "interpolate": "rgb"}
     frame = {"condition": {"test": "datum.worst", "value": "black"}, "value": None}
     ink = {"condition": {"test": "datum._ink === '#fff'", "value": "white"}, "value": "black"}
@@ -59,11 +38,46 @@ def heat_map(comparison: Comparison) -> Chart:
     ]
     spec = {"width": {"step": 66}, "height": {"step": 38}, "layer": layers}
     title = f"final {comparison.metric.quantity}: rules against attacks"
-    return Chart(title, f"{comparison.title}; mean±standard deviation (seeds), framed: the worst", spec, columns)
+    about = f"{comparison.title}; mean±standard deviation (seeds), framed: the worst"
+    return Chart(title, about, spec, _cells(comparison))
 
 
-def _by(field: str) -> Row:
-    return {"field": field, "op": "min"}
+def turned(comparison: Comparison) -> bool:
+    """Whether the attacks stand in rows: paper has no room for so many columns."""
+    return len(comparison.attacks) > max(WIDEST, len(comparison.rules))
+
+
+def _names(field: str) -> Row:
+    """An axis of names, ordered by a number of theirs."""
+    gap = {"paddingInner": 0.05, "paddingOuter": 0.05}
+    return {"field": field, "type": "nominal", "sort": {"field": f"_{field}", "op": "min"}, "scale": gap}
+
+
+def _cells(comparison: Comparison) -> Columns:
+    """The heat map's data, a row a cell."""
+    shaded = shades(comparison)
+    columns: Columns = {}
+    for i, rule in enumerate(comparison.rules):
+        for j, attack in enumerate(comparison.attacks):
+            where, spread = (rule, attack), comparison.spread(rule, attack)
+            cell = {
+                "rule": rule,
+                "attack": attack_text(attack),
+                "_rule": i,
+                "_attack": j,
+                "seeds": spread.seeds if spread else 0,
+                "failed": comparison.failed.get(where, 0),
+                "value": spread and spread.mean,
+                "sd": spread and spread.sd,
+                "worst": comparison.is_worst(*where),
+                "_mean": comparison.mean_text(*where),
+                "_beside": comparison.beside(*where).strip(),
+                "_shade": shaded.get(where),
+                "_ink": colour(shaded[where])[1] if where in shaded else None,
+            }
+            for name, item in cell.items():
+                columns.setdefault(name, []).append(item)
+    return columns
 
 
 def shades(comparison: Comparison) -> Mapping[Where, float]:
@@ -162,21 +176,24 @@ def scatter(differences: Differences) -> list[Chart]:
         row = (*names, a, b, "identical" if pair.identical else "not identical")
         for name, item in zip(columns, row, strict=True):
             columns[name].append(item)
-    charts = []
-    for metric, columns in found.items():
-        shared = value_axis(metric, finite([*columns["first"], *columns["second"]]))
-        form = {"type": "quantitative", "format": ".1%" if metric.fraction else ".4~g"}
-        tips: list[Row] = [{"field": name} for name in ("rule", "attack", "seed", "bits")]
-        tips += [{"field": "first", "title": first, **form}, {"field": "second", "title": second, **form}]
-        low, high = shared["scale"]["domain"]
-        place = {
-            "x": {"field": "first", "type": "quantitative", "title": first, **shared},
-            "y": {"field": "second", "type": "quantitative", "title": second, **shared},
-        }
-        looks = {"domain": ["identical", "not identical"], "range": [COLOURS[0], COLOURS[3]]}
-        dots = place | {"color": {"field": "bits", "type": "nominal", "title": None, "scale": looks}, "tooltip": tips}
-        ends = {"values": [{"first": end, "second": end} for end in (low, high)]}
-        line = {"data": ends, "mark": {"type": "line", "color": "gray", "strokeWidth": 1}, "encoding": place}
-        spec = {"height": 320, "layer": [line, {"mark": {"type": "circle", "opacity": 0.8}, "encoding": dots}]}
-        charts.append(Chart(f"final {metric.title}", f"{second} over {first}", spec, columns))
-    return charts
+    return [
+        Chart(f"final {metric.title}", f"{second} over {first}", _scattered(metric, columns, first, second), columns)
+        for metric, columns in found.items()
+    ]
+
+
+def _scattered(metric: Metric, columns: Columns, first: str, second: str) -> Row:
+    """A dot a run, and the line on which nothing has changed."""
+    shared = value_axis(metric, finite([*columns["first"], *columns["second"]]))
+    form = {"type": "quantitative", "format": ".1%" if metric.fraction else ".4~g"}
+    tips: list[Row] = [{"field": name} for name in ("rule", "attack", "seed", "bits")]
+    tips += [{"field": "first", "title": first, **form}, {"field": "second", "title": second, **form}]
+    place = {
+        "x": {"field": "first", "type": "quantitative", "title": first, **shared},
+        "y": {"field": "second", "type": "quantitative", "title": second, **shared},
+    }
+    looks = {"domain": ["identical", "not identical"], "range": [COLOURS[0], COLOURS[3]]}
+    dots = place | {"color": {"field": "bits", "type": "nominal", "title": None, "scale": looks}, "tooltip": tips}
+    ends = {"values": [{"first": end, "second": end} for end in shared["scale"]["domain"]]}
+    line = {"data": ends, "mark": {"type": "line", "color": "gray", "strokeWidth": 1}, "encoding": place}
+    return {"height": 320, "layer": [line, {"mark": {"type": "circle", "opacity": 0.8}, "encoding": dots}]}

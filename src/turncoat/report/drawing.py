@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turncoat.results.metric import ACCURACY, LOSSES, Metric, own_metrics
-from turncoat.results.plots import COLOURS, DASHES, LARGEST, axis
+from turncoat.results.plots import COLOURS, DASHES, LARGEST, LOG_FROM, axis
 from turncoat.results.result import Result
-from turncoat.results.settings import attack_of, attack_text, seeds_text
+from turncoat.results.settings import attack_of, attack_text, printable, seeds_text
 
 FONT = "system-ui, sans-serif"
 DISTANCE = Metric("distance", "distance to the honest mean")
@@ -101,6 +101,15 @@ def drawn(chart: Chart, runs: Sequence[Row]) -> list[Row]:
     return found
 
 
+def all_printable(value: Any) -> Any:
+    """The same with no text in it that an SVG cannot hold."""
+    if isinstance(value, dict):
+        return {name: all_printable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [all_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 def curves(metric: Metric, results: Iterable[Result], looks: Mapping[str, Style], singles: bool = False) -> Row:
     """A metric over the rounds: a line a rule, the mean over its seeds, in a band from the lowest to the highest.
 
@@ -126,7 +135,8 @@ def _add_singles(spec: Row, fixed: bool) -> None:
         place |= {name: place[name] | {"legend": None} for name in ("color", "strokeDash") if name in place}
         if not fixed:
             kind = {name: value for name, value in place["y"]["scale"].items() if name in ("type", "constant")}
-            place["y"] |= {"axis": {"format": ".3~g", "tickCount": 5}, "scale": {"zero": False, **kind}}
+            ticks = {"format": ".3~g", "tickCount": 2 if kind else 5}  # powers of ten, where there are several
+            place["y"] |= {"axis": ticks, "scale": kind or {"zero": False}}
     place = layers[1]["encoding"]
     thin = {"type": "line", "strokeWidth": 1, "opacity": 0.6, "clip": True}
     single = place | {"detail": {"field": "_run"}, "y": place["y"] | {"field": "value"}}
@@ -141,8 +151,10 @@ def strengths(
     looks: Mapping[str, Style],
 ) -> Row:
     """Final values over an attack's strength: a line a rule, the mean over its seeds, in a band of all of them."""
-    ticks = {"values": sorted(levels), "grid": False, "format": ".4~g", "labelOverlap": True}
-    scale = {"zero": True, "nice": False, "padding": 8}
+    ticks = {"values": sorted(levels), "grid": False, "format": ".4~g", "labelOverlap": True, "labelSeparation": 4}
+    far = min(levels) > 0 and max(levels) > LOG_FROM * min(levels)
+    scale = {"type": "log"} if far else {"zero": True}
+    scale |= {"nice": False, "padding": 8}
     x = {"field": "strength", "type": "quantitative", "title": parameter, "scale": scale, "axis": ticks}
     spec = _lines(x, metric, finite(finals), looks, ["rule", "strength"])
     spec["layer"][0]["layer"][1]["mark"] |= {"point": {"size": 30, "opacity": 1, "filled": True}}
@@ -190,7 +202,8 @@ def _look(channel: str, looks: Mapping[str, Style]) -> Row:
     """A channel that tells the rules apart."""
     names = sorted(looks)
     given = [looks[name].colour if channel == "color" else looks[name].dash for name in names]
-    legend = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolOpacity": 1}
+    columns = int(560 / (6.5 * max(map(len, names)) + 40))  # pixels, of which a letter takes about 6.5
+    legend = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolOpacity": 1, "columns": min(max(columns, 1), 3)}
     scale = {"domain": names, "range": given}
     return {"field": "rule", "type": "nominal", "title": None, "scale": scale, "legend": legend}
 

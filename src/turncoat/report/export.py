@@ -11,7 +11,7 @@ from pathlib import Path
 import altair as alt
 import vl_convert
 
-from turncoat.report.drawing import PAPER, Chart, Row, drawn, rows
+from turncoat.report.drawing import PAPER, Chart, Row, all_printable, drawn, rows
 from turncoat.report.sections import Report
 from turncoat.results.files import write_atomically
 
@@ -44,7 +44,7 @@ def drawings(report: Report) -> int:
 
 
 def _write_drawing(spec: Row, stem: Path) -> list[Path]:
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    svg = vl_convert.vegalite_to_svg(all_printable(spec), vl_version=VEGA_LITE)
     png = vl_convert.svg_to_png(svg, scale=SHARPNESS)
     return [write_atomically(_file(stem, "svg"), svg.encode()), write_atomically(_file(stem, "png"), png)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from turncoat.report.differences import Differences
-from turncoat.results.metric import metric_of
+from turncoat.results.metric import Metric, metric_of
 from turncoat.results.result import Result
 from turncoat.results.settings import FOLLOWERS, attack_of, attack_text, by_numbers, seeds_text
 
@@ -56,15 +56,19 @@ def runs_table(results: Sequence[Result]) -> Table:
     table = Table(columns)
     for result in results:
         metric, spec, told = metric_of([result]), result.spec, _told(result)
-        unit, speed = "%" if metric.fraction else metric.title, result.rounds_per_second
+        speed = result.rounds_per_second
         names = [spec.rule, attack_text(attack_of(result)), seeds_text(spec.seed)]
-        ends = [Value(f"{metric.text(end)} {unit}", end) for end in (metric.final(result), metric.best(result))]
+        ends = [Value(_with_unit(metric, end), end) for end in (metric.final(result), metric.best(result))]
         ends.append(Value(f"{speed:.0f}" if speed >= 100 else f"{speed:.3g}", speed))
         place = places[_environment(result)]
         others = [*(Value(told.get(name, "–")) for name in varying), *[Value(str(place), place)] * mixed]
         others += [Value("; ".join(result.flags))] * flagged + [Value(result.key[:16])] * keyed
         table.rows.append([*map(Value, names), *ends, *others])
     return table
+
+
+def _with_unit(metric: Metric, value: float | None) -> str:
+    return metric.text(value) + ("" if value is None else " %" if metric.fraction else f" {metric.title}")
 
 
 def _varying(results: Sequence[Result]) -> list[str]:
@@ -81,18 +85,16 @@ def changes_table(differences: Differences) -> Table:
     """All cells that two folders have in common."""
     titles = {change.setting for change in differences.changes}
     first, second = differences.names
-    columns = [Column("setting")] * (len(titles) > 1) + [Column("rule"), Column("attack")]
+    columns = [Column("rule"), Column("attack")]
     columns += [Column(name, number=True) for name in (first, second, "change", "seeds", "identical")]
-    table = Table([*columns, Column("beyond the spread", look="bad")])
+    columns += [Column("beyond the spread", look="bad"), *[Column("setting", look="soft")] * (len(titles) > 1)]
+    table = Table(columns)
     for change in differences.changes:
         metric = change.metric
-        moved = (
-            "0" if change.moved == 0 else f"{100 * change.moved:+.1f}" if metric.fraction else f"{change.moved:+.3g}"
-        )
+        moved = f"{100 * change.moved:+.1f}" if metric.fraction else f"{change.moved:+.3g}"
         beyond = {True: "yes", False: "", None: "one seed" if change.moved else ""}[change.beyond]
         table.rows.append(
             [
-                *[Value(change.setting)] * (len(titles) > 1),
                 Value(change.rule),
                 Value(attack_text(change.attack)),
                 *(Value(f"{spread.text(metric)} ({spread.seeds})", spread.mean) for spread in (change.a, change.b)),
@@ -100,6 +102,7 @@ def changes_table(differences: Differences) -> Table:
                 Value(str(change.a.seeds), change.a.seeds),
                 Value(f"{change.identical} of {change.runs}", change.identical),
                 Value(beyond),
+                *[Value(change.setting)] * (len(titles) > 1),
             ]
         )
     return table

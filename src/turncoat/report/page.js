@@ -31,12 +31,15 @@ const embed = (place, spec) => vegaEmbed(place, spec, { mode: "vega-lite", rende
 /** A drawing without its legends, which the page has as text. */
 const bare = spec => JSON.parse(JSON.stringify(spec), (key, value) => (key === "legend" ? null : value));
 
+/** What a screen reader says of a chart. */
+const described = chart => ({ description: `${chart.title}; ${chart.about}` });
+
 /** Draw a chart in the page: as wide as its place, in the page's ink. */
 function draw(place, chart) {
   const spec = report.specs[chart.spec];
   const fit = { width: "container", autosize: { type: "fit-x", contains: "padding" } };
   const data = { values: drawn(chart) };
-  return embed(place, { ...(chart.metric ? bare(spec) : spec), ...fit, data, config: report.page });
+  return embed(place, { ...(chart.metric ? bare(spec) : spec), ...fit, ...described(chart), data, config: report.page });
 }
 
 function drawOnce(place) {
@@ -70,7 +73,8 @@ function csv(chart) {
 /** The chart as a file holds it: with title and legend, dark on white. */
 async function image(chart, kind) {
   const title = { text: chart.title, subtitle: chart.about, anchor: "start", frame: "group" };
-  const spec = { width: report.width, ...report.specs[chart.spec], title, data: { values: drawn(chart) } };
+  const data = { values: drawn(chart) };
+  const spec = { width: report.width, ...report.specs[chart.spec], ...described(chart), title, data };
   const { view } = await embed(document.createElement("div"), { ...spec, config: report.paper });
   const made = kind === "png" ? await view.toImageURL("png", 2) : await view.toSVG();
   view.finalize();
@@ -85,6 +89,14 @@ async function save(chart, kind) {
   link.download = `${chart.file}.${kind}`;
   link.click();
 }
+
+/** Say of each button of a figure which chart it saves. */
+function label(figure, chart) {
+  for (const button of all("[data-save]", figure)) {
+    button.ariaLabel = button.title = `Save ${chart.title} as ${button.textContent}`;
+  }
+}
+all("figure[data-chart]").forEach(figure => label(figure, report.charts[figure.dataset.chart]));
 
 document.addEventListener("click", event => {
   const button = event.target.closest("[data-save]");
@@ -108,11 +120,13 @@ function look(button) {
   place.querySelector("h4").textContent = title;
   place.querySelector(".runs").textContent = `${seeds.length === 1 ? "Seed" : "Seeds"} ${seeds.join(", ")}`;
   place.querySelector(".flags").textContent = flags.join("; ");
-  const panels = report.details[section.id].map(detail => {
+  const measured = metric => runs.some(number => metric in report.runs[number].series);
+  const panels = report.details[section.id].filter(detail => measured(detail.metric)).map(detail => {
     const made = figure.content.firstElementChild.cloneNode(true);
     const file = `${section.id}-${detail.metric}-${title}`.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/-$/, "");
     made.chart = { ...detail, runs, title: `${detail.title}, ${title}`, about: detail.about, file };
     made.querySelector("figcaption span").textContent = detail.title;
+    label(made, made.chart);
     return made;
   });
   place.querySelector(".panels").replaceChildren(...panels);
@@ -146,7 +160,7 @@ const collator = new Intl.Collator("en", { numeric: true });
 function sort(head) {
   const body = head.closest("table").tBodies[0];
   const up = head.getAttribute("aria-sort") !== "ascending";
-  const number = row => Number.parseFloat(row.cells[head.cellIndex].dataset.value);
+  const number = row => Number.parseFloat(row.cells[head.cellIndex].dataset.value.replace("inf", "Infinity"));
   const text = row => row.cells[head.cellIndex].textContent;
   const order = head.classList.contains("number")
     ? (a, b) => (up ? 1 : -1) * (number(a) - number(b)) || Number.isNaN(number(a)) - Number.isNaN(number(b))

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from turncoat.report.charts import scatter
 from turncoat.report.differences import Differences
-from turncoat.report.drawing import LARGEST, MEASURED, PAGE, PAPER, Chart, Row
+from turncoat.report.drawing import LARGEST, MEASURED, PAGE, PAPER, Chart, Row, all_printable
 from turncoat.report.export import VEGA_LITE, WIDTH, file_stem
 from turncoat.report.listings import changes_table, environments, fields, runs_table, seeds
 from turncoat.report.sections import Report
@@ -147,7 +147,7 @@ def _payload(charts: Mapping[str, Chart], report: Report | None = None) -> Row:
         for run in (report.runs if report else ())
     ]
     look = {"page": PAGE, "paper": PAPER, "width": WIDTH, "measured": MEASURED, "largest": LARGEST}
-    return look | {"runs": runs, "specs": specs, "charts": drawn, "details": details}
+    return all_printable(look | {"runs": runs, "specs": specs, "charts": drawn, "details": details})
 
 
 def _spelled(values: Iterable[float | None]) -> list[float | str | None]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from turncoat.report.charts import colour, heat_map, phases, plans, shades
+from turncoat.report.charts import colour, heat_map, phases, plans, shades, turned
 from turncoat.report.drawing import COSINE, DISTANCE, Chart, Row, Style, curves, metrics_of, series, styles
 from turncoat.report.summary import Notice, headline, notices
 from turncoat.report.sweeps import Sweep, sweeps_of
@@ -39,6 +39,11 @@ class Heat:
     place: str
     comparison: Comparison
     cells: Mapping[Where, Cell]
+
+    @property
+    def turned(self) -> bool:
+        """Whether the attacks stand in rows."""
+        return turned(self.comparison)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class Report:
         self.comparisons = comparisons = compare(self.results, self.failures)
         self.sections = [self._section(f"setting{i}", comparison) for i, comparison in enumerate(comparisons)]
         self.sweeps = [self._sweep(f"sweep{i}", sweep) for i, sweep in enumerate(sweeps_of(comparisons, self.looks))]
+
+    @property
+    def seeded(self) -> bool:
+        """Whether something was run with several seeds."""
+        return any(comparison.seeded for comparison in self.comparisons)
 
     @property
     def notices(self) -> list[Notice]:

@@ -54,9 +54,10 @@ def headline(comparison: Comparison) -> str:
     met = len(comparison.attacks) - (CLEAN in comparison.attacks) - len(comparison.missing(first))
     among = f", the worst of {met} attacks on it" if met > 1 else ""
     text = f"{end(first, worst.attack, f' {metric.title}')} under {worst}{among}"
-    for rule in reversed(comparison.rules[1:]):
-        if least := comparison.worst(rule):
-            return f"{text}; {end(rule, least.attack)} under {least}."
+    others = {rule: least for rule in comparison.rules[1:] if (least := comparison.worst(rule))}
+    if others:
+        last = max(others, key=lambda rule: metric.badness(others[rule].value))
+        text += f"; {end(last, others[last].attack)} under {others[last]}"
     return f"{text}."
 
 

@@ -12,6 +12,7 @@ from turncoat.errors import SpecError
 from turncoat.report.drawing import Chart, Columns, Style, strengths
 from turncoat.results.comparison import Comparison
 from turncoat.results.metric import Metric
+from turncoat.results.reading import attack_parts
 from turncoat.results.result import Result
 from turncoat.results.settings import COMPARED, MACHINERY, attack_of, by_numbers, seeds_text
 from turncoat.spelling import Call, parse
@@ -41,39 +42,20 @@ def sweeps_of(comparisons: Sequence[Comparison], looks: Mapping[str, Style]) -> 
     found = []
     for group in alike.values():
         group.sort(key=lambda comparison: _split_order(_split(comparison)))
-        attacks = {attack_strength(attack)[:2] for comparison in group for attack in comparison.attacks}
-        for attack, parameter in sorted(attacks - {("", "")}):
+        attacks = {attack_parts(attack) for comparison in group for attack in comparison.attacks}
+        for attack, parameter in sorted({(parts.others, parts.parameter) for parts in attacks if parts.others}):
             sweep = _sweep(group, attack, parameter, looks)
             found += [sweep] if sweep else []
     return found
-
-
-def attack_strength(attack: str) -> tuple[str, str, float]:
-    """An attack's spelling without its strength, the strength's name, and the strength; empty where it has no number.
-
-    Examples:
-        >>> attack_strength("alie(z=1.5, ddof=0)")
-        ('alie(ddof=0)', 'z', 1.5)
-    """
-    try:
-        call = parse(attack)
-        parameter = str(registry.find("attack", call.name).traits.get("strength"))
-    except SpecError:  # the user's own
-        return "", "", 0.0
-    strength = call.kwargs.get(parameter)
-    if isinstance(strength, bool) or not isinstance(strength, int | float):
-        return "", "", 0.0
-    others = {key: value for key, value in call.kwargs.items() if key != parameter}
-    return str(Call(call.name, call.args, others)), parameter, float(strength)
 
 
 def _sweep(group: Sequence[Comparison], attack: str, parameter: str, looks: Mapping[str, Style]) -> Sweep | None:
     runs: dict[str, dict[float, list[Result]]] = {}
     for comparison in group:
         for result in comparison.results:
-            name, _, strength = attack_strength(attack_of(result))
-            if name == attack:
-                runs.setdefault(_split(comparison), {}).setdefault(strength, []).append(result)
+            parts = attack_parts(attack_of(result))
+            if parts.strength is not None and parts.others == attack:
+                runs.setdefault(_split(comparison), {}).setdefault(parts.strength, []).append(result)
     levels = {strength for found in runs.values() for strength in found}
     if len(levels) < 2:
         return None

@@ -91,5 +91,6 @@ class Spread:
         return cls(len(values), mean, sd, low, high)
 
     def text(self, metric: Metric) -> str:
-        """The mean with its standard deviation over the seeds, where there are several: `87.3±1.2`."""
-        return metric.text(self.mean) + ("" if self.sd is None else f"±{metric.text(self.sd)}")
+        """The mean with its standard deviation over the seeds, where there are several finite ones: `87.3±1.2`."""
+        told = self.sd is not None and math.isfinite(self.sd)
+        return metric.text(self.mean) + (f"±{metric.text(self.sd)}" if told else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +11,16 @@ from functools import cache
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from turncoat import registry
 from turncoat.errors import ResultError, SpecError
 from turncoat.results.failure import Failure, read_failures
 from turncoat.results.metric import Metric
 from turncoat.results.result import Record, Result
-from turncoat.results.settings import Run, seed_number, seeds_of
+from turncoat.results.settings import Run, in_order, seed_number, seeds_of
 from turncoat.spec import Seeds, Spec
-from turncoat.spelling import parse
+from turncoat.spelling import Call, parse
 
 if TYPE_CHECKING:
     import polars
@@ -30,7 +31,7 @@ Column = tuple[type, Callable[[Any], object]]
 
 @dataclass(frozen=True)
 class Reading:
-    """What is in a folder: the newest result of each spec, by file name, and the files that these supersede."""
+    """What is in a folder: the newest result of each spec, put in order, and the files that these supersede."""
 
     folder: Path
     results: list[Result]
@@ -46,14 +47,16 @@ class Reading:
     def failures(self) -> list[Failure]:
         """The runs that failed and have left no result since; raises `ResultError` for a file that is no failure."""
         keys = {result.key for result in self.results}
-        return [failure for failure in read_failures(self.folder) if failure.key not in keys]
+        left = (failure for failure in read_failures(self.folder) if failure.key not in keys)
+        return sorted(left, key=in_order)
 
 
 def read(folder: Path | str) -> Reading:
-    """All results in a folder's `.json` files; of several with one resolved spec, the one that finished last.
+    """All results in a folder's `.json` files, by task, size, split, rule, attack and seed.
 
-    Those differ in what computed them: the version of the code, the data, the user's own files. Hidden files are
-    skipped. Raises `ResultError`, which names the file, for one that is no whole result.
+    Of several with one resolved spec, the one that finished last counts. Those differ in what computed them: the
+    version of the code, the data, the user's own files. Hidden files and folders are skipped. Raises `ResultError`,
+    which names the file, for one that is no whole result.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -61,7 +64,7 @@ def read(folder: Path | str) -> Reading:
     newest: dict[Spec, tuple[Path, Result]] = {}
     superseded = []
     for path in sorted(folder.glob("*.json")):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.is_dir():
             continue
         result = Result.load(path)
         found = [(path, result)]
@@ -69,8 +72,7 @@ def read(folder: Path | str) -> Reading:
             found = sorted([newest[result.spec], *found], key=lambda each: _finished(each[1]))
             superseded.append(found[0][0])
         newest[result.spec] = found[-1]
-    kept = sorted(newest.values(), key=lambda each: each[0])
-    return Reading(folder, [result for _, result in kept], sorted(superseded))
+    return Reading(folder, sorted((result for _, result in newest.values()), key=in_order), sorted(superseded))
 
 
 def _finished(result: Result) -> float:
@@ -159,17 +161,17 @@ def _spec_columns() -> dict[str, Column]:
     for key, hint in get_type_hints(Spec).items():
         columns[key] = (_type(hint), attrgetter(f"spec.{key}"))
         if key == "attack":
-            columns["attack_name"] = (str, lambda run: attack_parts(run.spec.attack)[0])
-            columns["attack_strength"] = (float, lambda run: attack_parts(run.spec.attack)[1])
+            columns["attack_name"] = (str, lambda run: attack_parts(run.spec.attack).name)
+            columns["attack_strength"] = (float, lambda run: attack_parts(run.spec.attack).strength)
     columns["seed"] = (int, lambda run: seed_number(seeds_of(run)))
     return columns | {f"seed.{stream}": (int, attrgetter(f"spec.seed.{stream}")) for stream in Seeds.__struct_fields__}
 
 
 def _type(hint: Any) -> type:
     """The type of a spec's field where it is not None."""
-    if get_origin(hint) is Literal:
-        return str
-    return next(option for option in (get_args(hint) or (hint,)) if option is not type(None))
+    options = (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    option = next(option for option in options if option is not type(None))
+    return str if get_origin(option) is Literal else option
 
 
 def _own(runs: Iterable[Result], taken: Iterable[str]) -> list[tuple[str, str]]:
@@ -178,17 +180,32 @@ def _own(runs: Iterable[Result], taken: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, f"extra.{name}" if name in taken else name) for name in names]
 
 
+class AttackParts(NamedTuple):
+    """An attack taken apart: its `strength` is None where the registry knows of none, or it is no finite number."""
+
+    name: str
+    strength: float | None = None
+    parameter: str = ""
+    """What the strength is called."""
+    others: str = ""
+    """The attack without it."""
+
+
 @cache
-def attack_parts(attack: str) -> tuple[str, float | None]:
-    """An attack's name, and its strength where the registry knows one and it is a number.
+def attack_parts(attack: str) -> AttackParts:
+    """An attack's name, its strength, and what there is besides.
 
     Examples:
-        >>> attack_parts("ipm(epsilon=2.5)")
-        ('ipm', 2.5)
+        >>> attack_parts("alie(z=1.5, ddof=0)")
+        AttackParts(name='alie', strength=1.5, parameter='z', others='alie(ddof=0)')
     """
     try:
         call = parse(attack)
-        strength = call.kwargs.get(str(registry.find("attack", call.name).traits.get("strength")))
+        parameter = str(registry.find("attack", call.name).traits.get("strength"))
     except SpecError:  # the user's own
-        return attack.partition("(")[0], None
-    return call.name, float(strength) if isinstance(strength, int | float) else None
+        return AttackParts(attack.partition("(")[0])
+    value = call.kwargs.get(parameter)
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > sys.float_info.max:
+        return AttackParts(call.name)
+    others = {key: value for key, value in call.kwargs.items() if key != parameter}
+    return AttackParts(call.name, float(value), parameter, str(Call(call.name, call.args, others)))

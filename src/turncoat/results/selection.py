@@ -17,8 +17,8 @@ CONDITION = re.compile(r"\s*([^=!<>~]+?)\s*(!=|<=|>=|==?|<|>|~)\s*(.*?)\s*", re.
 LISTED = 20  # values of a column that are told where none is the wanted one
 
 
-def select(frame: polars.DataFrame, condition: str) -> polars.DataFrame:
-    """The rows that meet a condition: a column, one of `= != < <= > >= ~`, and a value.
+def meets(frame: polars.DataFrame, condition: str) -> polars.Series:
+    """Of each row whether it meets a condition: a column, one of `= != < <= > >= ~`, and a value.
 
     `~` means "contains". Values are of the column's type; `none` also stands for what is not there, a list counts as
     its items joined by `; `. Names that have several spellings are compared by their canonical one, and as they are. A
@@ -26,7 +26,7 @@ def select(frame: polars.DataFrame, condition: str) -> polars.DataFrame:
     the nearest ones) or a value of another type.
     """
     seen = flat(frame)
-    return frame.filter(seen.select(_expression(seen, *_parse(frame, condition))).to_series())
+    return seen.select(_expression(seen, *_parse(frame, condition))).to_series()
 
 
 def nearest(frame: polars.DataFrame, condition: str) -> str:

@@ -65,6 +65,13 @@ def by_numbers(name: str) -> list[str | float]:
     return [float(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
+def in_order(run: Run) -> tuple[Any, ...]:
+    """What the runs of a folder are sorted by, where they lie in no order of their own."""
+    spec, attack = run.spec, attack_of(run)
+    split, rule, met, seeds = map(by_numbers, (spec.split, spec.rule, attack, seeds_text(spec.seed)))
+    return spec.task, spec.n, spec.f, split, rule, attack != CLEAN, met, seeds
+
+
 def seeds_of(run: Run) -> Seeds:
     """The seeds of a run's four streams."""
     assert isinstance(run.spec.seed, Seeds)  # of what was run, they are
