@@ -1,0 +1,125 @@
+"""What is tried on every cloud: attacks by name, and rows along lines through the honest mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from turncoat.attacks import attack
+from turncoat.errors import TurncoatError
+from turncoat.learning.streams import torch_stream
+from turncoat.stress.siege import SCORES, Score, Siege
+
+COMPONENTS = 2  # principal ones
+NEAR = 0.9  # of the worst so far, from which a line is searched more finely
+
+
+def attacks(siege: Siege, names: Iterable[str], seed: int) -> None:
+    """Attacks of the registry, each at its named strength; the traitors' own vectors are drawn from the honest ones."""
+    honest, f = siege.cloud.honest, siege.f
+    for name in names:
+        stream = torch_stream(seed, "attack", name, siege.cloud.name)
+        own = honest[torch.randint(len(honest), (f,), generator=stream)]
+        try:
+            made = attack(name, f=f)
+            rows = made(honest, own, stream, siege.target.rule, siege.mean.to(honest.dtype))
+        except TurncoatError:  # what it needs is not to be had of this rule or with so few rows
+            continue
+        siege.attempt(name, rows)
+
+
+def copies(siege: Siege) -> None:
+    """All traitors send what one honest worker sends."""
+    for i, row in enumerate(siege.cloud.honest):
+        siege.together(f"copies of honest row {i}", row)
+
+
+def lines(siege: Siege, grid: Sequence[float], refine: int, seed: int) -> None:
+    """All traitors at the same point of a line through the mean, on both sides of it and at all distances.
+
+    Along two of the lines, also with the sign of every coordinate chosen by what the rule did to it.
+    """
+    for name, direction in directions(siege, seed).items():
+        seen: dict[int, list[Tensor | None]] = {}
+        for sign, side in ((1, "+"), (-1, "-")):
+            how, step = f"line {side}{name}", sign * direction
+            scores: list[dict[Score, float]] = []
+            seen[sign] = []
+            for t in grid:
+                case = siege.together(f"{how} at {t:g}", siege.mean + t * step)
+                scores.append({score: getattr(case, score) for score in SCORES})
+                seen[sign].append(siege.found)
+            for score in SCORES:
+                _refine(siege, how, step, grid, [each[score] for each in scores], score, refine)
+        if name in ("std", "random"):
+            _signs(siege, name, direction, grid, seen[1], seen[-1])
+
+
+def directions(siege: Siege, seed: int) -> dict[str, Tensor]:
+    """(d,) directions as long as the cloud's radius."""
+    Z, mean = siege.cloud.deviations, siege.mean
+    std = Z.square().mean(0).sqrt()
+    found = {"std": std, "mean": mean, "sign": mean.sign() * std}
+    components = torch.linalg.svd(Z, full_matrices=False).Vh[:COMPONENTS]
+    found |= {f"component {i + 1}": row for i, row in enumerate(components)}
+    found["farthest"] = Z[Z.norm(dim=1).argmax()]
+    found["random"] = torch.randn(len(mean), generator=torch_stream(seed, "line", siege.cloud.name)).double()
+    found["coordinate"] = torch.zeros_like(mean).index_fill_(0, std.argmax(), 1.0)
+    return {name: v / v.norm() * siege.radius for name, v in found.items() if v.norm() > 0}
+
+
+def _refine(
+    siege: Siege, how: str, step: Tensor, grid: Sequence[float], values: Sequence[float], score: Score, calls: int
+) -> None:
+    """A finer search around the grid's best point, where the line is among the worst so far."""
+    if not calls:
+        return
+    best = max(range(len(values)), key=values.__getitem__)
+    worst = getattr(siege.worst[score], score)
+    if not math.isfinite(worst) or values[best] < worst - (1 - NEAR) * abs(worst):
+        return
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+
+    def value(t: float) -> float:
+        return getattr(siege.together(f"{how} at {t:.4g}", siege.mean + t * step), score)
+
+    golden(value, low, high, calls)
+
+
+def golden(value: Callable[[float], float], low: float, high: float, calls: int) -> None:
+    """Golden sections of a range of positive numbers, on a logarithmic scale."""
+    ratio = (math.sqrt(5) - 1) / 2
+    a, b = math.log(low), math.log(high)
+    inner = [b - ratio * (b - a), a + ratio * (b - a)]
+    values = [value(math.exp(x)) for x in inner]
+    for _ in range(calls - 2):
+        if values[0] > values[1]:
+            b = inner[1]
+            inner, values = [b - ratio * (b - a), inner[0]], [0.0, values[0]]
+            values[0] = value(math.exp(inner[0]))
+        else:
+            a = inner[0]
+            inner, values = [inner[1], a + ratio * (b - a)], [values[1], 0.0]
+            values[1] = value(math.exp(inner[1]))
+
+
+def _signs(
+    siege: Siege,
+    name: str,
+    direction: Tensor,
+    grid: Sequence[float],
+    plus: Sequence[Tensor | None],
+    minus: Sequence[Tensor | None],
+) -> None:
+    """Every coordinate on the side on which the rule went farther off, or farther down, when all were on one."""
+    mean = siege.mean
+    for t, above, below in zip(grid, plus, minus, strict=True):
+        if above is None or below is None:
+            continue
+        off = torch.where((above - mean).abs() >= (below - mean).abs(), 1.0, -1.0)
+        down = torch.where(mean * above <= mean * below, 1.0, -1.0)
+        for what, signs in (("off", off), ("down", down)):
+            siege.together(f"signs {what} along {name} at {t:g}", mean + t * signs * direction)
