@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from turncoat.campaign.messages import (
     Answer,
+    Began,
     Changed,
     Check,
     Checked,
@@ -39,6 +40,7 @@ PARTS = (  # what of a spec decides whether its parts can be made and fit togeth
     *("task", "rule", "attack", "split", "share", "n", "f", "f_actual", "knowledge", "attack_start", "attack_stop"),
     *("nonfinite", "gradients", "device"),
 )
+STARTING = 60.0  # seconds that workers may take to stand and to make a run's parts, beside what a run may take
 TICK = 0.5  # seconds between looks at the clock
 
 
@@ -75,7 +77,7 @@ class Care:
 
     retry_failed: bool = False
     timeout: float | None = None
-    """Seconds that a run may take from its start, or its continuation."""
+    """Seconds that a run may take once its worker stands and its parts are made, also where it continues."""
     memory: float | None = None
     """GiB that a worker may hold."""
     every: float = 60.0
@@ -91,6 +93,7 @@ class Running:
     cell: Cell
     begun: float
     started: str
+    until: float
     rounds: int = 0
 
 
@@ -124,12 +127,12 @@ class Driver:
         """Make the parts of all runs, each combination once, on the first worker."""
         specs = {tuple(getattr(cell.key.spec, part) for part in PARTS): cell.key.spec for cell in self._todo}
         order, lost = Check(specs=list(specs.values()), trackers=tuple(self.care.trackers)), 0
-        until = math.inf if self.care.timeout is None else monotonic() + self.care.timeout
+        until = self._until(STARTING)
         if specs:
             self.engine.send(0, order)
         while specs:
             if monotonic() > until:
-                raise SpecError(f"making the parts of these runs did not end within {self.care.timeout:g} seconds")
+                raise SpecError(f"making the parts of these runs does not end: not after {self._limit + STARTING:g} s")
             for worker, answer in self.engine.receive(TICK):
                 match answer:
                     case Checked(error=None):
@@ -144,6 +147,14 @@ class Driver:
                             raise SpecError(f"the parts of these runs cannot even be made: {why}")
                         self.engine.send(0, order)
 
+    @property
+    def _limit(self) -> float:
+        return math.inf if self.care.timeout is None else self.care.timeout
+
+    def _until(self, more: float = 0.0) -> float:
+        """When a run that begins now has taken too long."""
+        return monotonic() + self._limit + more
+
     def _is_own(self, cell: Cell) -> bool:
         """Whether code of the user's own is in a run, which may leave its traces in a worker."""
         return bool(cell.key.files or self.care.trackers)
@@ -152,7 +163,7 @@ class Driver:
         for worker in self.engine.ready():
             if worker not in self._running and self._todo:
                 cell = self._todo.popleft()
-                self._running[worker] = Running(cell, monotonic(), now())
+                self._running[worker] = Running(cell, monotonic(), now(), self._until(STARTING))
                 self.engine.send(worker, self._job(cell))
                 self._show(worker, self._running[worker], Progress(rounds=0))
 
@@ -175,6 +186,8 @@ class Driver:
             if running is None:
                 continue
             match answer:
+                case Began():
+                    running.until = self._until()
                 case Progress(rounds=rounds):
                     running.rounds = rounds
                 case Done() | Stopped():
@@ -213,12 +226,11 @@ class Driver:
         return Failed(error=error)
 
     def _look_at_the_clock(self) -> None:
-        limit = self.care.timeout
         for worker, running in list(self._running.items()):
-            if limit is not None and monotonic() - running.begun > limit:
+            if monotonic() > running.until:
                 self.engine.kill(worker)
                 del self._running[worker]
-                self._show(worker, running, self._fail(running, "timeout", f"not done after {limit:g} seconds"))
+                self._show(worker, running, self._fail(running, "timeout", f"not done after {self._limit:g} seconds"))
 
     def _show(self, worker: int, running: Running, answer: Answer) -> None:
         if self.watch:
