@@ -71,7 +71,7 @@ def test_a_chain_that_clips_has_the_properties_of_its_parts():
     chain = tc.rule("arc >> bucketing >> krum", f=2)
     assert (chain.permutes, chain.translates, chain.scales, chain.draws) == (False, False, True, True)
     assert not tc.rule("nnm >> mean", f=2).robust
-    assert tc.rule("nnm >> median", f=2).kappa(10, 2) == pytest.approx(8 * 2 / 8 * (4 * (1 + 2 / 6) ** 2 + 1))
+    assert tc.rule("nnm >> median", f=2).kappa(10, 2) == pytest.approx(8 * 2 / 8 * (8 / 3 + 1))
     assert tc.rule("arc >> median", f=2).kappa(10, 2) is None
 
 

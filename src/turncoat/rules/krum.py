@@ -56,8 +56,12 @@ class Krum(WeightRule):
             warnings.warn(f"{self.name} has no guarantee at n = 2f + 2 = {n}: it needs n > 2f + 2", stacklevel=2)
 
     def kappa(self, n: int, f: int) -> float | None:
-        proven = self.neighbours == "n-f-1" and self.p == 2 and self.power == 2 and n > 2 * f
-        return 6 * (1 + f / (n - 2 * f)) if proven else None
+        h, missing = n - f, NEIGHBOURS[self.neighbours]
+        shared = h - f - missing + 1  # rows that any set has among the chosen one and its neighbours, at least
+        if self.p != 2 or self.power != 2 or missing < 1 or shared < 1 or h <= missing:
+            return None
+        # a set's own rows have a mean score of at most 2 h (h - missing) / (h - 1) of its variance
+        return h * (1 + (2 * (h - missing) / (h - 1)) ** 0.5) ** 2 / shared
 
     def decide(self, look: Look, state: None) -> Decision:
         scores = self.scores(look)

@@ -38,7 +38,8 @@ class Median(CoordinateRule):
         return average_of_ranks(n, middle, middle if self.even == "lower" else n // 2)
 
     def kappa(self, n: int, f: int) -> float | None:
-        return 4 * (1 + f / (n - 2 * f)) ** 2 if n > 2 * f else None
+        # of a set, at least n/2 - f values lie beyond the median as seen from the set's mean, each at least as far off
+        return (n - f) / ((n + 1) // 2 - f) if n > 2 * f else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class TrimmedMean(CoordinateRule):
         return average_of_ranks(n, f, n - f - 1)
 
     def kappa(self, n: int, f: int) -> float | None:
-        return 6 * f / (n - 2 * f) * (1 + f / (n - 2 * f)) if n > 2 * f else None
+        # at most the mean of a set's n - 2f largest values, which Cauchy and Schwarz bound; no rule can do better
+        return f / (n - 2 * f) if n > 2 * f and not self.reduce else None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import torch
 from turncoat.rules import Rule
 from turncoat.stress.siege import Siege
 from turncoat.stress.target import Target
+from turncoat.stress.worst import worst_value
 
+OFFSET = 2.0  # times the kappa of the same vectors near the origin
 MASKED = 0.25  # of what the gradient found: so much more, found blindly, says that it leads nowhere
 
 
@@ -29,6 +31,12 @@ def doubts(rule: Rule, target: Target, sieges: Mapping[str, Siege]) -> Iterator[
         yield f"excluded rows in {target.excluded} calls: they were not finite to it"
     for what, case in target.failures.items():
         yield f"broke: {what} ({case})"
+    if not rule.permutes:
+        yield "the order of the rows matters to it: the traitors stood last"
+    for name, siege in sieges.items():
+        there = sieges.get(name.replace("offset", "gaussian"), siege)
+        if worst_value(siege, "kappa") > OFFSET * worst_value(there, "kappa"):
+            yield f"wrong under an offset: kappa is {OFFSET:g} times as large, and more, far from the origin"
     yield from _masked(sieges)
 
 

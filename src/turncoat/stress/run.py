@@ -117,7 +117,7 @@ def tier_1(
         kappa=_of("kappa", witnesses["kappa"]),
         lower_bound=f / (n - 2 * f),
         bound=made.kappa(n, f),
-        any_set=_any_set(witnesses["kappa"], _target(made, n, frozen)),
+        any_set=_any_set(worst["kappa"], witnesses["kappa"].rows),
         descent=_of("descent", witnesses["descent"]),
         breakdown=curve,
         clouds=[_on_cloud(siege) for siege in sieges.values()],
@@ -191,18 +191,17 @@ def _on_cloud(siege: Siege) -> OnCloud:
     )
 
 
-def _any_set(witness: Witness, target: Target) -> float:
+def _any_set(siege: Siege, rows: torch.Tensor) -> float:
     """The largest ratio of the case over sets of n - f of its rows, whichever they are; infinite where one is a point.
 
     With x_i from the honest mean: the sums over a set are those over all rows less those over the f that it leaves out.
     """
-    X = torch.cat([witness.honest, witness.rows]).double()
-    vectors = target(X.to(witness.honest.dtype), "the worst case")
+    X = siege.received(rows)
+    vectors = siege.target(X, "the worst case")
     if vectors is None:
         return math.inf
-    centre = witness.honest.double().mean(0)
-    X, F = X - centre, vectors.mean(0) - centre
-    G, n, f = X @ X.T, len(X), len(witness.rows)
+    X, F = X.double() - siege.mean, vectors.mean(0) - siege.mean
+    G, n, f = X @ X.T, len(X), len(rows)
     out = torch.tensor(list(islice(combinations(range(n), f), SETS)))
     rest = n - f
     total = G.sum() - 2 * G.sum(1)[out].sum(1) + G[out[:, :, None], out[:, None, :]].sum((1, 2))

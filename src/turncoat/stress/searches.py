@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from turncoat.learning.streams import torch_stream
-from turncoat.stress.siege import Score, Siege
+from turncoat.stress.siege import Case, Score, Siege
 from turncoat.stress.target import Form
 
 STEP, GROWTH, SHRINK = 0.3, 1.5, 0.5  # of the gradient search: the first step in radii, and what follows on it
@@ -16,27 +16,26 @@ LEAST = 1e-4  # the step with which it ends
 BLIND = (0.3, 1.5, 0.93, 1e-3, 3.0)  # of the blind search: first step, growth, shrinking, least and largest step
 
 
-def gradient(siege: Siege, score: Score, calls: int, form: Form) -> None:
+def gradient(siege: Siege, score: Score, calls: int, form: Form, start: Case) -> Case:
     """White box: steps along the derivative of the score, as far as they make it worse; each is judged by the rule."""
-    start = siege.worst[score]
     rows, worst = start.rows.double(), getattr(start, score)
     step, slope = STEP * siege.radius * siege.f**0.5, _slope(siege, score, rows, form)
     for _ in range(calls):
         if slope is None or step < LEAST * siege.radius:
-            return
-        moved = rows + step * slope
-        value = getattr(siege.attempt(f"gradient from {_origin(start.how)}", moved), score)
-        if value > worst:
-            rows, worst, step = moved, value, step * GROWTH
+            break
+        case = siege.attempt(f"gradient from {_origin(start.how)}", rows + step * slope)
+        if (value := getattr(case, score)) > worst:
+            start, rows, worst, step = case, case.rows.double(), value, step * GROWTH
             slope = _slope(siege, score, rows, form)
         else:
             step *= SHRINK
+    return start
 
 
 def _slope(siege: Siege, score: Score, rows: Tensor, form: Form) -> Tensor | None:
     """The direction in which the score grows fastest; None where there is no derivative to follow."""
     rows = rows.clone().requires_grad_()
-    vectors = form(torch.cat([siege.cloud.exact, rows])).double()
+    vectors = form(siege.received(rows)).double()
     damage = (vectors - siege.mean).square().sum() if score == "kappa" else -(vectors @ siege.mean).sum()
     if not damage.requires_grad:
         return None
@@ -46,14 +45,13 @@ def _slope(siege: Siege, score: Score, rows: Tensor, form: Form) -> Tensor | Non
     return slope / slope.norm()
 
 
-def span(siege: Siege, score: Score, calls: int, seed: int) -> None:
+def span(siege: Siege, score: Score, calls: int, seed: int, start: Case) -> Case:
     """Black box: random steps in the span of the honest vectors, which grow with success and shrink without.
 
     In turn all rows take the same step, each its own, and all move nearer to the mean or away from it.
     """
-    start = siege.worst[score]
     rows, worst = start.rows.double(), getattr(start, score)
-    stream = torch_stream(seed, "span", score, siege.cloud.name)
+    stream = torch_stream(seed, "span", score, siege.cloud.name, start.how)
     Z = siege.cloud.deviations
     h, f = len(Z), siege.f
 
@@ -67,12 +65,21 @@ def span(siege: Siege, score: Score, calls: int, seed: int) -> None:
     )
     step, growth, shrink, least, largest = BLIND
     for k in range(calls):
-        moved = rows + step * moves[k % len(moves)](rows)
-        value = getattr(siege.attempt(f"span from {_origin(start.how)}", moved), score)
-        if value > worst:
-            rows, worst, step = moved, value, min(step * growth, largest)
+        case = siege.attempt(f"span from {_origin(start.how)}", rows + step * moves[k % len(moves)](rows))
+        if (value := getattr(case, score)) > worst:
+            start, rows, worst, step = case, case.rows.double(), value, min(step * growth, largest)
         else:
             step = max(step * shrink, least)
+    return start
+
+
+def anywhere(siege: Siege, which: int, seed: int) -> Case:
+    """All rows at the same point, in a random direction of the span of the honest vectors and at a random distance."""
+    stream = torch_stream(seed, "anywhere", which, siege.cloud.name)
+    Z = siege.cloud.deviations
+    step = torch.randn(len(Z), generator=stream, dtype=torch.float64) @ Z / len(Z) ** 0.5
+    distance = 10 ** float(torch.rand((), generator=stream))
+    return siege.together(f"start {which + 1}", siege.mean + distance * step)
 
 
 def _origin(how: str) -> str:

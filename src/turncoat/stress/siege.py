@@ -10,6 +10,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from turncoat.learning.streams import torch_stream
 from turncoat.stress.clouds import Cloud
 from turncoat.stress.target import Target
 
@@ -48,6 +49,9 @@ class Siege:
 
     def __init__(self, target: Target, cloud: Cloud, f: int) -> None:
         self.target, self.cloud, self.f = target, cloud, f
+        stream = torch_stream(target.seed, "order", cloud.name)
+        self.order = torch.randperm(target.n, generator=stream) if target.rule.permutes else torch.arange(target.n)
+        """Of the rows as the rule gets them: nothing tells it where the traitors stand, unless it is made to know."""
         self.mean, self.radius = cloud.mean, cloud.radius
         self.length = float(self.mean @ self.mean)
         self.worst: dict[Score, Case] = {}
@@ -65,7 +69,7 @@ class Siege:
         rows = rows.to(self.cloud.honest.dtype)
         self.found = None
         if rows.isfinite().all():
-            vectors = self.target(torch.cat([self.cloud.honest, rows]), f"{how} on {self.cloud.name}")
+            vectors = self.target(self.received(rows), f"{how} on {self.cloud.name}")
             case = Case(how, rows, *(self.judge(vectors) if vectors is not None else (math.inf, math.inf)))
             if vectors is not None:
                 self.found = vectors.mean(0)
@@ -75,10 +79,14 @@ class Siege:
             return case
         return Case(how, rows, -math.inf, -math.inf)
 
+    def received(self, rows: Tensor) -> Tensor:
+        """(n, d) the honest vectors and the hostile rows as the rule gets them."""
+        return torch.cat([self.cloud.honest.to(rows.dtype), rows])[self.order]
+
     def see(self, rows: Tensor, draws: int) -> Seen:
         """Both scores of (f, d) rows over so many draws of a randomised rule."""
         looks = draws if self.target.draws else 1
-        vectors = self.target(torch.cat([self.cloud.honest, rows]), "the worst case", looks)
+        vectors = self.target(self.received(rows), "the worst case", looks)
         if vectors is None:
             return Seen(kappa=math.inf, worst_kappa=math.inf, descent=math.inf, worst_descent=math.inf)
         kappas, descents = zip(*(self.judge(vector[None]) for vector in vectors), strict=True)

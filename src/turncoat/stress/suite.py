@@ -29,6 +29,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grid: tuple[float, ...]
     refine: int
     clouds: int
+    starts: int
     gradient: int
     span: int
     looks: int

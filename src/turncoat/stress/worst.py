@@ -36,15 +36,18 @@ def besiege(target: Target, clouds: Mapping[str, Cloud], f: int, suite: Suite, t
 
 
 def _search(siege: Siege, score: Score, suite: Suite) -> None:
-    """Along the gradient, blindly, and along the gradient again from what was found."""
+    """From the worst case so far and from a few random ones: along the gradient, blindly, and along the gradient."""
     budget, form = suite.search, siege.target.form()
-    if form:
-        searches.gradient(siege, score, budget.gradient, form)
-        siege.followed[score] = getattr(siege.worst[score], score)
-    searches.span(siege, score, budget.span, suite.seed)
-    siege.searched[score] = getattr(siege.worst[score], score)
-    if form:
-        searches.gradient(siege, score, budget.gradient, form)
+    starts = [siege.worst[score], *(searches.anywhere(siege, which, suite.seed) for which in range(budget.starts))]
+    for start in starts:
+        case = searches.gradient(siege, score, budget.gradient, form, start) if form else start
+        if form and start is starts[0]:
+            siege.followed[score] = getattr(case, score)
+        case = searches.span(siege, score, budget.span, suite.seed, case)
+        if start is starts[0]:
+            siege.searched[score] = getattr(case, score)
+        if form:
+            searches.gradient(siege, score, budget.gradient, form, case)
 
 
 def _worst_first(sieges: Mapping[str, Siege], score: Score) -> list[Siege]:
