@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         rule,
     )
     from turncoat.spec import Seeds, Spec
+    from turncoat.stress.run import stress as stress
 
 __version__ = "0.1.0"
 
@@ -128,7 +129,7 @@ _HOMES = {
     "SimilarityFilter TrimmedMean Zeno rule",
     "turncoat.spec": "Seeds Spec",
 }
-_ROOMS = ("report", "results", "testing")
+_ROOMS = ("report", "results", "stress", "testing")
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
@@ -141,7 +142,7 @@ __all__ = [
     "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip",
     "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored",
     "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack",
-    "plan", "report", "results", "rule", "run", "strongest", "train", "tune_allocator",
+    "plan", "report", "results", "rule", "run", "stress", "strongest", "train", "tune_allocator",
 ]  # fmt: skip
 
 

@@ -26,10 +26,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """What stands in a cell, and the number behind it."""
+    """What stands in a cell, the number behind it, and where the page says more."""
 
     text: str
     number: float | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,19 @@ function filter(input) {
 all("th[aria-sort] button").forEach(button => button.addEventListener("click", () => sort(button.closest("th"))));
 all("input[type=search]").forEach(input => input.addEventListener("input", () => filter(input)));
 
+// What an address names is opened ------------------------------------------------------------------------------------
+
+function reveal() {
+  const named = document.getElementById(location.hash.slice(1));
+  const part = named?.closest("details:not([open])");
+  if (part) {
+    part.open = true;
+    named.scrollIntoView();
+  }
+}
+addEventListener("hashchange", reveal);
+reveal();
+
 // Paper holds everything --------------------------------------------------------------------------------------------
 
 addEventListener("beforeprint", () => {

@@ -48,7 +48,7 @@ def write_report(report: Report, path: Path | str, title: str) -> Path:
     """`write_page` of a report that is drawn already."""
     results = report.results
     values = fields(results)
-    page = _render(
+    page = render(
         "page.html.j2",
         _payload(report.charts, report),
         title=title,
@@ -72,7 +72,7 @@ def write_differences(differences: Differences, path: Path | str) -> Path:
         for name, only in zip(differences.names, differences.only, strict=True)
         if only
     ]
-    page = _render(
+    page = render(
         "compare.html.j2",
         _payload(charts),
         title=" and ".join(differences.names),
@@ -86,14 +86,16 @@ def write_differences(differences: Differences, path: Path | str) -> Path:
     return write_atomically(path, page.encode())
 
 
-def _render(template: str, payload: Row, **shown: Any) -> str:
+def render(template: str, payload: Row, *, room: str = "turncoat.report", charts: bool = True, **shown: Any) -> str:
+    """A page by its template, which lies in a room of the package; one without charts is small."""
+    places = [jinja2.PackageLoader(name, "") for name in dict.fromkeys((room, "turncoat.report"))]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("turncoat.report", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.ChoiceLoader(places), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"breakable": _breakable, "capital": lambda text: text[:1].upper() + text[1:]}
     environment.globals |= {"attack_text": attack_text, "seed": seeds_text, "zip": zip}
-    script = _script()
+    script = _script() if charts else _resource("page.js")
     return environment.get_template(template).render(
         payload=payload,
         css=_resource("page.css"),
@@ -105,7 +107,7 @@ def _render(template: str, payload: Row, **shown: Any) -> str:
 
 def _breakable(name: str) -> Markup:
     """A call's text, which a narrow column breaks where it must."""
-    return Markup("<wbr>").join(re.split(r"(?<=[(_])|(?<=>>)", name))
+    return Markup("<wbr>").join(re.split(r"(?<=[(_:/])|(?<=>>)", name))
 
 
 @cache

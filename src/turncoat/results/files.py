@@ -55,10 +55,11 @@ def _flush_folder(folder: Path) -> None:
 
 
 @cache
-def source_hash() -> str:
-    """sha256 over those of the package's Python files that have a say in what a run computes, sorted by path."""
+def source_hash(*more: str) -> str:
+    """sha256 over the package's Python files that have a say in what a run computes, and over more, sorted by path."""
     digest = hashlib.sha256()
-    paths = {path.relative_to(PACKAGE).as_posix(): path for room in COMPUTING for path in PACKAGE.glob(room)}
+    rooms = (*COMPUTING, *more)
+    paths = {path.relative_to(PACKAGE).as_posix(): path for room in rooms for path in PACKAGE.glob(room)}
     for name, path in sorted(paths.items()):
         digest.update(f"{name}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -21,6 +21,7 @@ def breakdown(target: Target, suite: Suite, told: Told) -> Iterator[float]:
             siege = Siege(target, named(suite, name, target.n - attackers), attackers)
             if attackers:
                 tries.lines(siege, suite.breakdown.strengths, 0, suite.seed)
+                tries.crowds(siege, suite.breakdown.strengths, suite.seed)
                 tries.copies(siege)
             else:
                 siege.attempt("nobody", siege.cloud.honest[:0])

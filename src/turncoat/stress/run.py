@@ -71,13 +71,15 @@ def stress(
     card, witnesses = tier_1(rule, n, f, suite, progress=progress)
     with TemporaryDirectory() if output is None else nullcontext(output) as place:
         folder = Path(place).expanduser()
+        if output is not None:
+            for score, witness in witnesses.items():
+                witness.save(folder / f"{score}{WITNESS}")
+            card.save(folder / CARD)
         if level != CALLS:
             assert isinstance(rule, str)
             trained = tier_2(rule, n, f, frozen, level, folder / "runs", jobs=jobs, progress=progress)
             card = msgspec.structs.replace(card, training=trained, flags=[*card.flags, *trained.doubts])
         if output is not None:
-            for score, witness in witnesses.items():
-                witness.save(folder / f"{score}{WITNESS}")
             card.save(folder / CARD)
     return card
 
@@ -126,7 +128,7 @@ def tier_1(
         calls=target.calls.count,
         seconds=time.monotonic() - started,
         milliseconds=_cost(made, n),
-        source_hash=source_hash(),
+        source_hash=source_hash("stress/*.py", "testing/*.py"),
         environment=Environment.here("cpu", torch.get_num_threads()),
         finished=now(),
     )

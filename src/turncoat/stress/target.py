@@ -16,6 +16,7 @@ from turncoat.rules.batched import batched
 from turncoat.testing.calls import Calls
 from turncoat.testing.report import Failed
 
+PROBES = 8  # calls in which a callable shows whether it is randomised
 PROBE = 8  # coordinates of the rows on which a rule shows whether it is randomised
 Form = Callable[[Tensor], Tensor]
 """(n, d) -> (looks, d) aggregates through which autograd finds its way."""
@@ -36,11 +37,12 @@ class Target:
         self.failures: dict[str, str] = {}
         """What went wrong, with the first case in which it did."""
         X = torch.randn((n, PROBE), generator=self._stream(0))
-        once, again = (self(X, "an attempt with two seeds", 2) for _ in range(2))
+        once, again = (self(X, "an attempt with several seeds", PROBES) for _ in range(2))
         self.repeats = once is None or again is None or torch.equal(once, again)
         """Whether the same seed gives the same aggregate."""
-        self.draws = not self.repeats or (rule.draws and once is not None and not torch.equal(once[0], once[1]))
-        """Whether it is randomised."""
+        differs = once is not None and not bool((once == once[0]).all())
+        self.draws = not self.repeats or (differs if isinstance(rule.parts()[-1], OwnRule) else rule.draws)
+        """Whether it is randomised, which a callable does not say of itself."""
         self.looks = looks if self.draws else 1
 
     def trusting(self, loss: Callable[[Tensor], float]) -> None:

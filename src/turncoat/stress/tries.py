@@ -58,6 +58,14 @@ def lines(siege: Siege, grid: Sequence[float], refine: int, seed: int) -> None:
             _signs(siege, name, direction, grid, seen[1], seen[-1])
 
 
+def crowds(siege: Siege, strengths: Sequence[float], seed: int) -> None:
+    """The traitors stand around a point as the honest workers stand around their mean: a second truth."""
+    around = siege.cloud.deviations.repeat(2, 1)[: siege.f]
+    for name, direction in directions(siege, seed).items():
+        for t in strengths:
+            siege.attempt(f"a crowd along {name} at {t:g}", siege.mean + t * direction + around)
+
+
 def directions(siege: Siege, seed: int) -> dict[str, Tensor]:
     """(d,) directions as long as the cloud's radius."""
     Z, mean = siege.cloud.deviations, siege.mean

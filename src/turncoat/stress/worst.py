@@ -26,6 +26,7 @@ def besiege(target: Target, clouds: Mapping[str, Cloud], f: int, suite: Suite, t
         siege = sieges[name] = Siege(target, cloud, f)
         tries.attacks(siege, suite.attacks, suite.seed)
         tries.lines(siege, suite.search.grid, suite.search.refine, suite.seed)
+        tries.crowds(siege, suite.breakdown.strengths, suite.seed)
         tries.copies(siege)
     for score in SCORES:
         for siege in _worst_first(sieges, score)[: suite.search.clouds]:
