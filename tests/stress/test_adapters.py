@@ -334,9 +334,18 @@ def test_what_does_not_exist_is_said_in_a_line(installed, name, message):
     assert str(seen.value).startswith(f"{name}: ")
 
 
+def test_what_it_is_told_follows_from_the_rows_that_are_left(installed, X):
+    X[0] = float("nan")
+    assert torch.equal(aggregate("byzpy:MultiKrum", X), torch.full((D,), 10.0 * (F - 1) + (N - 1) - (F - 1)))
+    assert torch.allclose(aggregate("byzfl:TrMean", X), trimmed(X[1:], F - 1))
+
+
 def test_only_what_is_told_n_or_f_saw_it(installed):
-    told = {name: adapters.make(name, N, F).uses_f for name in ("byzfl:Average", "byzfl:TrMean", "flwr:FedTrimmedAvg")}
-    assert told == {"byzfl:Average": False, "byzfl:TrMean": True, "flwr:FedTrimmedAvg": True}
+    told = {
+        **{"byzfl:Average": False, "byzfl:TrMean": True, "byzfl:TrMean(f=1)": False, "flwr:FedTrimmedAvg": True},
+        **{"byzfl:Clipping >> TrMean": True, "byzpy:MultiKrum(f=1, q=1)": False, "byzpy:MultiKrum(f=1)": True},
+    }
+    assert {name: adapters.make(name, N, F).uses_f for name in told} == told
 
 
 @pytest.mark.parametrize("name", ["byzfl:Drawn", "byzpy:Bucketing(2) >> CoordinateWiseTrimmedMean"])

@@ -232,6 +232,11 @@ def test_an_entry_that_ends_its_process_ends_no_other(name, reason, folder):
     assert reason in room._in_a_process(folder, Entry(f"own.py:{name}", N, F), "standard-1")
 
 
+def test_an_entry_that_takes_too_long_is_ended(folder, monkeypatch):
+    monkeypatch.setattr(room, "LONGEST", 0.1)
+    assert room._in_a_process(folder, Entry("own.py:first", N, F), "standard-1") == "it took more than 0.1 s"
+
+
 @pytest.mark.slow
 def test_a_process_of_its_own_writes_the_card(folder):
     entry = Entry("own.py:first", N, F)

@@ -8,7 +8,7 @@ import pytest
 from turncoat.stress.run import tier_1
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-N, F = 7, 2
+N, F = 9, 2
 
 
 def card_of(rule):

@@ -32,6 +32,7 @@ from turncoat.rules.look import Look
 from turncoat.spelling import Call, Value, parse_chain
 from turncoat.stress.peers import PEERS, Factory, Peer, code_of
 
+RANDOM = "rng"  # a parameter of this name takes a generator of Python's
 GIVEN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -46,7 +47,7 @@ def make(rule: str | Rule | Callable[..., Any], n: int, f: int) -> Rule:
     calls = parse_chain(rule.partition(":")[2])
     try:
         assembly = Assembly(peer, _plans(peer, calls, n, f))
-        assembly.make(0)
+        assembly.make(n, f)
     except (SpecError, TypeError, ValueError) as error:
         raise SpecError(f"{rule}: {error}") from None
     target = f"{peer.package}:{' >> '.join(map(str, calls))}"
@@ -87,17 +88,15 @@ def files(rule: object) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """A part of another project that is to be made, and with what."""
+    """A part of another project that is to be made."""
 
     factory: Factory
     given: Mapping[str, Any]
-    told: bool
-    """Whether n or f are among that."""
-    draws: bool
-    """Whether it asks for a generator of Python's."""
+    asks: frozenset[str]
+    """What it takes of that which follows from n and f, and of a generator of Python's."""
 
-    def __call__(self, seed: int) -> Any:
-        return self.factory(**self.given, **({"rng": random.Random(seed)} if self.draws else {}))
+    def __call__(self, known: Mapping[str, Any]) -> Any:
+        return self.factory(**{key: value for key, value in known.items() if key in self.asks}, **self.given)
 
 
 @dataclass(frozen=True)
@@ -107,13 +106,14 @@ class Assembly:
     peer: Peer
     plans: tuple[Plan, ...]
 
-    def make(self, seed: int) -> list[Any]:
-        return [plan(seed) for plan in self.plans]
+    def make(self, n: int, f: int, seed: int = 0) -> list[Any]:
+        known = {**self.peer.known(n, f), RANDOM: random.Random(seed)}
+        return [plan(known) for plan in self.plans]
 
-    def __call__(self, X: Any, generator: torch.Generator, parts: Sequence[Any] | None = None) -> Any:
+    def __call__(self, X: Any, n: int, f: int, generator: torch.Generator, parts: Sequence[Any] | None = None) -> Any:
         seed = int(torch.randint(2**31, (), generator=generator))
         with _seeded(seed):
-            *mixings, aggregator = parts or self.make(seed)
+            *mixings, aggregator = parts or self.make(n, f, seed)
             rows = self.peer.rows(X)
             for mixing in mixings:
                 rows = self.peer.mix(mixing, rows)
@@ -129,15 +129,15 @@ class PeerRule(OwnRule):
 
     @property
     def uses_f(self) -> bool:  # type: ignore[override]
-        return any(plan.told for plan in self.assembly.plans)
+        return any(plan.asks - {RANDOM} for plan in self.assembly.plans)
 
     def init(self, like: Any) -> list[dict[str, Any]] | None:
-        return _attributes(self.assembly.make(0)) if self.remembers else None
+        return _attributes(self.assembly.make(len(like), self.f or 0)) if self.remembers else None
 
     def outcome(self, look: Look, state: list[dict[str, Any]] | None) -> Outcome:
         if state is None:
             return super().outcome(look, state)
-        parts = self.assembly.make(0)
+        parts = self.assembly.make(look.n, look.f)
         for part, attributes in zip(parts, state, strict=True):
             vars(part).update(copy.deepcopy(attributes))
         found = OwnRule.outcome(replace(self, function=partial(self.function, parts=parts)), look, None)
@@ -174,12 +174,12 @@ def _plan(call: Call, table: Mapping[str, Factory], known: Mapping[str, Any]) ->
             raise SpecError(f"{call.name} has no argument {key!r}: {suggest(key, takes)}")
         if key in placed:
             raise SpecError(f"argument {key!r} is given twice")
-    told = {key: value for key, value in known.items() if key in takes}
-    given = told | {key: _fitting(takes[key].default, value) for key, value in (placed | call.kwargs).items()}
+    given = {key: _fitting(takes[key].default, value) for key, value in (placed | call.kwargs).items()}
+    asks = takes.keys() & {*known, RANDOM} - given.keys()
     for name, each in takes.items():
-        if name not in given and each.default is each.empty:
+        if name not in given.keys() | asks and each.default is each.empty:
             raise SpecError(f"{call.name} needs {name}: write {call.name}({name}=...)")
-    return Plan(table[call.name], given, told=bool(told), draws="rng" in takes and "rng" not in given)
+    return Plan(table[call.name], given, frozenset(asks))
 
 
 def _fitting(default: Any, value: Value) -> Any:

@@ -54,8 +54,10 @@ ENTRIES = (
 """What is stressed unless other rules are named: every rule of the registry, and mixings before the classical ones."""
 
 FAILED, PAGE, RUNS = "failed", "index.html", "runs"  # in the folder, beside the cards
+CODE = ("stress/*.py", "testing/*.py")  # beside what a training depends on, as `tier_1` has it in its cards
 WIDE = 4096  # coordinates of the rows on which an entry is tried first, as many as those of the suite's largest clouds
 SLOWEST = 0.5  # seconds that this may take: a stress test makes about ten thousand aggregations
+LONGEST = 2 * 3600.0  # seconds that an entry may take
 
 Told = Callable[[str], None]
 
@@ -199,7 +201,7 @@ def _card(folder: Path, entry: Entry) -> Card | None:
 def _is_current(folder: Path, entry: Entry, suite: str) -> bool:
     """Whether there is a card, and the suite, the code and the files that it comes from are as they were."""
     card = _card(folder, entry)
-    now = (load_suite(suite).checksum, source_hash(), files(entry.rule))
+    now = (load_suite(suite).checksum, source_hash(*CODE), files(entry.rule))
     return card is not None and (card.suite_checksum, card.source_hash, card.files) == now
 
 
@@ -241,7 +243,11 @@ def _in_a_process(folder: Path, entry: Entry, suite: str) -> str:
     environment = {"PYTHONHASHSEED": "0"} | os.environ | threads()
     environment["PYTHONPATH"] = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
     command = [sys.executable, "-P", "-m", "turncoat.stress.leaderboard", *what]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    try:
+        done = subprocess.run(command, **quiet, env=environment, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return f"it took more than {in_words(LONGEST)}"
     return "" if done.returncode == 0 else done.stderr.strip() or f"its process ended with {done.returncode}"
 
 

@@ -22,7 +22,7 @@ from turncoat.registry import suggest
 from turncoat.results.files import source_hash
 from turncoat.results.result import Environment, now
 from turncoat.rules import Rule
-from turncoat.rules import rule as make_rule
+from turncoat.stress.adapters import files, make
 from turncoat.stress.breakdown import breakdown
 from turncoat.stress.card import Card, CheckLine, OnCloud, Worst
 from turncoat.stress.clouds import clouds
@@ -91,7 +91,7 @@ def tier_1(
 
     Raises what making the rule, or checking n and f, raises.
     """
-    frozen, made = load_suite(suite), make_rule(rule, f=f)
+    frozen, made = load_suite(suite), make(rule, n, f)
     if not 0 < f < n / 2:
         raise SpecError(f"the traitors are a minority of at least one: 0 < f < n/2 must hold, got n = {n}, f = {f}")
     made.check(n)
@@ -128,6 +128,7 @@ def tier_1(
         calls=target.calls.count,
         seconds=time.monotonic() - started,
         milliseconds=_cost(made, n),
+        files=files(rule),
         source_hash=source_hash("stress/*.py", "testing/*.py"),
         environment=Environment.here("cpu", torch.get_num_threads()),
         finished=now(),

@@ -13,7 +13,7 @@ from torch import Tensor
 from turncoat.errors import ResultError
 from turncoat.results.files import write_atomically
 from turncoat.results.result import spell_numbers
-from turncoat.rules import rule as make_rule
+from turncoat.stress.adapters import make
 from turncoat.stress.clouds import Cloud
 from turncoat.stress.siege import Seen, Siege
 from turncoat.stress.suite import load_suite
@@ -64,7 +64,7 @@ class Witness:
     def replay(self, rule: str | None = None) -> Seen:
         """What the same rule, or another one, makes of the case; raises what making the rule raises."""
         about, suite = self.about, load_suite(self.about.suite)
-        made = make_rule(rule or about.rule, f=about.rule_f)
+        made = make(rule or about.rule, about.n, about.rule_f)
         made.check(about.n)
         target = Target(made, about.n, looks=suite.search.looks, seed=suite.seed, patience=suite.patience)
         return Siege(target, Cloud(about.cloud, self.honest), about.f).see(self.rows, suite.draws)
