@@ -94,6 +94,8 @@ class Plan:
     given: Mapping[str, Any]
     asks: frozenset[str]
     """What it takes of that which follows from n and f, and of a generator of Python's."""
+    told: bool
+    """Whether it knows f, or what follows from it, by whatever way."""
 
     def __call__(self, known: Mapping[str, Any]) -> Any:
         return self.factory(**{key: value for key, value in known.items() if key in self.asks}, **self.given)
@@ -129,7 +131,7 @@ class PeerRule(OwnRule):
 
     @property
     def uses_f(self) -> bool:  # type: ignore[override]
-        return any(plan.asks - {RANDOM} for plan in self.assembly.plans)
+        return any(plan.told for plan in self.assembly.plans)
 
     def init(self, like: Any) -> list[dict[str, Any]] | None:
         return _attributes(self.assembly.make(len(like), self.f or 0)) if self.remembers else None
@@ -179,7 +181,7 @@ def _plan(call: Call, table: Mapping[str, Factory], known: Mapping[str, Any]) ->
     for name, each in takes.items():
         if name not in given.keys() | asks and each.default is each.empty:
             raise SpecError(f"{call.name} needs {name}: write {call.name}({name}=...)")
-    return Plan(table[call.name], given, frozenset(asks))
+    return Plan(table[call.name], given, frozenset(asks), told=bool(takes.keys() & known))
 
 
 def _fitting(default: Any, value: Value) -> Any:

@@ -28,7 +28,7 @@ def doubts(rule: Rule, target: Target, sieges: Mapping[str, Siege]) -> Iterator[
     if rule.trusts:
         yield "needs trusted data: it was given the mean of a few honest vectors"
     if target.excluded:
-        yield f"excluded rows in {target.excluded} calls: they were not finite to it"
+        yield f"excluded rows in {len(target.excluded)} calls, as not finite"
     for what, case in target.failures.items():
         yield f"broke: {what} ({case})"
     if not rule.permutes:

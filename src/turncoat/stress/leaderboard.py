@@ -31,7 +31,7 @@ from turncoat.rules import Rule
 from turncoat.stress.adapters import files, make, names, peer_of
 from turncoat.stress.card import Card
 from turncoat.stress.run import CALLS, tier_1
-from turncoat.stress.suite import load_suite
+from turncoat.stress.suite import JUDGING, load_suite
 from turncoat.stress.trainings import tier_2
 from turncoat.testing.calls import Calls
 from turncoat.testing.report import Failed
@@ -54,7 +54,6 @@ ENTRIES = (
 """What is stressed unless other rules are named: every rule of the registry, and mixings before the classical ones."""
 
 FAILED, PAGE, RUNS = "failed", "index.html", "runs"  # in the folder, beside the cards
-CODE = ("stress/*.py", "testing/*.py")  # beside what a training depends on, as `tier_1` has it in its cards
 WIDE = 4096  # coordinates of the rows on which an entry is tried first, as many as those of the suite's largest clouds
 SLOWEST = 0.5  # seconds that this may take: a stress test makes about ten thousand aggregations
 LONGEST = 2 * 3600.0  # seconds that an entry may take
@@ -201,7 +200,7 @@ def _card(folder: Path, entry: Entry) -> Card | None:
 def _is_current(folder: Path, entry: Entry, suite: str) -> bool:
     """Whether there is a card, and the suite, the code and the files that it comes from are as they were."""
     card = _card(folder, entry)
-    now = (load_suite(suite).checksum, source_hash(*CODE), files(entry.rule))
+    now = (load_suite(suite).checksum, source_hash(*JUDGING), files(entry.rule))
     return card is not None and (card.suite_checksum, card.source_hash, card.files) == now
 
 
@@ -293,10 +292,9 @@ def _board(folder: Path, left_out: dict[str, str], failed: dict[str, str]) -> Bo
 def _stress(rule: str, n: int, f: int, suite: str, path: Path) -> None:
     """Compute one card in this process, with one thread."""
     torch.set_num_threads(1)
-    made = make(rule, n, f)
-    _try(made, n, load_suite(suite).patience)
-    card, _ = tier_1(made, n, f, suite, progress=False)
-    msgspec.structs.replace(card, files=files(rule)).save(path)
+    _try(make(rule, n, f), n, load_suite(suite).patience)
+    card, _ = tier_1(rule, n, f, suite, progress=False)
+    card.save(path)
 
 
 def _try(made: Rule, n: int, patience: float) -> None:

@@ -28,8 +28,8 @@ from turncoat.stress.card import Card, CheckLine, OnCloud, Worst
 from turncoat.stress.clouds import clouds
 from turncoat.stress.flags import doubts
 from turncoat.stress.siege import SCORES, Score, Siege
-from turncoat.stress.suite import Suite, load_suite
-from turncoat.stress.target import Target
+from turncoat.stress.suite import JUDGING, Suite, load_suite
+from turncoat.stress.target import Target, trusted
 from turncoat.stress.trainings import tier_2
 from turncoat.stress.witness import About, Witness
 from turncoat.stress.worst import besiege, unbounded, worst_value
@@ -103,7 +103,7 @@ def tier_1(
         warnings.simplefilter("ignore")  # hostile rows make honest code warn
         told = _counting(show)
         told("conformance checks")
-        checks = check_rule(made, n, f, seconds=frozen.patience)
+        checks = check_rule(trusted(made), n, f, seconds=frozen.patience)
         sieges = besiege(target, on, f, frozen, told)
         worst: dict[Score, Siege] = {score: _worst(sieges, score) for score in SCORES}
         curve = list(breakdown(_target(made, n, frozen), frozen, told))
@@ -127,9 +127,9 @@ def tier_1(
         flags=list(doubts(made, target, sieges)),
         calls=target.calls.count,
         seconds=time.monotonic() - started,
-        milliseconds=_cost(made, n),
+        milliseconds=_cost(trusted(made), n),
         files=files(rule),
-        source_hash=source_hash("stress/*.py", "testing/*.py"),
+        source_hash=source_hash(*JUDGING),
         environment=Environment.here("cpu", torch.get_num_threads()),
         finished=now(),
     )

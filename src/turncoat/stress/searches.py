@@ -10,6 +10,7 @@ from torch import Tensor
 from turncoat.learning.streams import torch_stream
 from turncoat.stress.siege import Case, Score, Siege
 from turncoat.stress.target import Form
+from turncoat.testing.report import Failed
 
 STEP, GROWTH, SHRINK = 0.3, 1.5, 0.5  # of the gradient search: the first step in radii, and what follows on it
 LEAST = 1e-4  # the step with which it ends
@@ -35,11 +36,14 @@ def gradient(siege: Siege, score: Score, calls: int, form: Form, start: Case) ->
 def _slope(siege: Siege, score: Score, rows: Tensor, form: Form) -> Tensor | None:
     """The direction in which the score grows fastest; None where there is no derivative to follow."""
     rows = rows.clone().requires_grad_()
-    vectors = form(siege.received(rows)).double()
-    damage = (vectors - siege.mean).square().sum() if score == "kappa" else -(vectors @ siege.mean).sum()
-    if not damage.requires_grad:
+    try:
+        vectors = form(siege.received(rows)).double()
+        damage = (vectors - siege.mean).square().sum() if score == "kappa" else -(vectors @ siege.mean).sum()
+        if not damage.requires_grad:
+            return None
+        (slope,) = torch.autograd.grad(damage, rows, allow_unused=True)
+    except (Failed, RuntimeError):  # it writes over what its derivative needs, or takes too long
         return None
-    (slope,) = torch.autograd.grad(damage, rows, allow_unused=True)
     if slope is None or not slope.isfinite().all() or not slope.any():
         return None
     return slope / slope.norm()

@@ -48,7 +48,7 @@ class Siege:
     """The rule, the cloud, and the worst case for each score; `attempt` may only make them worse."""
 
     def __init__(self, target: Target, cloud: Cloud, f: int) -> None:
-        self.target, self.cloud, self.f = target, cloud, f
+        self.cloud, self.f = cloud, f
         stream = torch_stream(target.seed, "order", cloud.name)
         self.order = torch.randperm(target.n, generator=stream) if target.rule.permutes else torch.arange(target.n)
         """Of the rows as the rule gets them: nothing tells it where the traitors stand, unless it is made to know."""
@@ -62,7 +62,7 @@ class Siege:
         self.found: Tensor | None = None
         """The mean aggregate of the last attempt."""
         trusted = cloud.exact[:TRUSTED].mean(0)
-        target.trusting(lambda update: float((update.double() - trusted).square().sum()) / 2)
+        self.target = target.trusting(lambda update: float((update.double() - trusted).square().sum()) / 2)
 
     def attempt(self, how: str, rows: Tensor) -> Case:
         """What the rule makes of (f, d) rows beside the cloud; no vector at all is the worst there is."""

@@ -12,6 +12,9 @@ from turncoat.errors import SpecError
 from turncoat.registry import suggest
 
 FOLDER = Path(__file__).parent
+MODULES = "adapters breakdown card clouds flags peers recorded run searches siege suite target tries worst"
+JUDGING = ("testing/*.py", *(f"stress/{name}.py" for name in MODULES.split()))
+"""What decides a card's figures, beside the suite and what a training depends on."""
 
 
 class CloudSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from turncoat.attacks import attack
 from turncoat.errors import TurncoatError
 from turncoat.learning.streams import torch_stream
 from turncoat.stress.siege import SCORES, Score, Siege
+from turncoat.testing.report import Failed
 
 COMPONENTS = 2  # principal ones
 NEAR = 0.9  # of the worst so far, from which a line is searched more finely
@@ -25,8 +26,9 @@ def attacks(siege: Siege, names: Iterable[str], seed: int) -> None:
         own = honest[torch.randint(len(honest), (f,), generator=stream)]
         try:
             made = attack(name, f=f)
-            rows = made(honest, own, stream, siege.target.rule, siege.mean.to(honest.dtype))
-        except TurncoatError:  # what it needs is not to be had of this rule or with so few rows
+            given = honest, own, stream, siege.target.rule, siege.mean.to(honest.dtype)
+            rows = siege.target.attacking(made, *given)
+        except (TurncoatError, Failed):  # what it needs is not to be had of this rule, in time or with so few rows
             continue
         siege.attempt(name, rows)
 
