@@ -1,6 +1,7 @@
 """What a stress test finds without being told."""
 
 import math
+from functools import cache
 
 import planted
 import pytest
@@ -11,6 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 N, F = 9, 2
 
 
+@cache
 def card_of(rule):
     return tier_1(rule, N, F, progress=False)[0]
 
