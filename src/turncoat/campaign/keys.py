@@ -41,7 +41,7 @@ def keys_of(specs: Iterable[Spec]) -> list[Key]:
 
     Raises `SpecError` where a file of the user's own is missing, and `DataUnavailableError` where a data set is.
     """
-    read, files, data = source_hash(), cache(_own_files), cache(_data)  # each file once, even for thousands of runs
+    read, files, data = source_hash(), cache(own_files), cache(_data)  # each file once, even for thousands of runs
     keys = []
     for spec in specs:
         spec = resolve(msgspec.structs.replace(spec, threads=spec.threads or 1))
@@ -55,8 +55,8 @@ def _data(name: str) -> str:
     return "" if registry.is_own(name) else files_checksum(name)
 
 
-def _own_files(text: str) -> dict[str, str]:
-    """sha256 of all that a spelling has of the user's own, by name."""
+def own_files(text: str) -> dict[str, str]:
+    """sha256 of all that a spelling has of the user's own, by name; raises `SpecError` for what cannot be read."""
     own = own_of(text)
     found = {file: Path(file) for file in own.files}
     for target in own.names:

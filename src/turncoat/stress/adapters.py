@@ -8,22 +8,19 @@ What is not given is the project's own default, but for f and what follows from 
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from turncoat.campaign.imports import files_of
+from turncoat.campaign.keys import own_files
 from turncoat.errors import SpecError
-from turncoat.learning.own import own_of
 from turncoat.registry import suggest
 from turncoat.rules import OwnRule, Rule
 from turncoat.rules import rule as make_rule
@@ -74,16 +71,7 @@ def files(rule: object) -> dict[str, str]:
     """
     if (peer := peer_of(rule)) is not None:
         return code_of(peer.package)
-    own = own_of(rule) if isinstance(rule, str) else None
-    if own is None:
-        return {}
-    found = {file: Path(file) for file in own.files}
-    for target in own.names:
-        found |= files_of(target)
-    try:
-        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(found.items())}
-    except OSError as error:
-        raise SpecError(f"{rule}: cannot read {error.filename}: {error.strerror}") from None
+    return dict(sorted(own_files(rule).items())) if isinstance(rule, str) else {}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from turncoat.errors import SpecError
 from turncoat.learning.streams import torch_stream
+from turncoat.registry import suggest
 from turncoat.stress.recorded import recorded
 from turncoat.stress.suite import CloudSpec, Suite
 
@@ -52,19 +53,23 @@ class Cloud:
 
 def clouds(suite: Suite, h: int) -> Iterator[Cloud]:
     """Those of a suite with h honest vectors each."""
-    for spec in suite.clouds:
-        if spec.kind == "recorded":
-            yield from (Cloud(name, _of(recorded(name), h, suite, name)) for name in spec.names)
-        else:
-            yield _drawn(spec, h, suite)
+    return (named(suite, name, h) for name in _specs(suite))
 
 
 def named(suite: Suite, name: str, h: int) -> Cloud:
     """The cloud of that name; raises `SpecError` where there is none."""
-    for cloud in clouds(suite, h):
-        if cloud.name == name:
-            return cloud
-    raise SpecError(f"{suite.name} has no cloud {name!r}")
+    specs = _specs(suite)
+    if name not in specs:
+        raise SpecError(f"{suite.name} has no cloud {name!r}: {suggest(name, specs)}")
+    rows = (
+        _of(recorded(name), h, suite, name) if specs[name].kind == "recorded" else _drawn(name, specs[name], h, suite)
+    )
+    return Cloud(name, rows)
+
+
+def _specs(suite: Suite) -> dict[str, CloudSpec]:
+    """The clouds of a suite by their names, in its order."""
+    return {name: spec for spec in suite.clouds for name in spec.names or [f"{spec.kind}-{spec.d}"]}
 
 
 def _of(rows: Tensor, h: int, suite: Suite, name: str) -> Tensor:
@@ -74,9 +79,9 @@ def _of(rows: Tensor, h: int, suite: Suite, name: str) -> Tensor:
     return rows[torch.randperm(len(rows), generator=_stream(suite, name))[:h].sort().values].float()
 
 
-def _drawn(spec: CloudSpec, h: int, suite: Suite) -> Cloud:
-    """A cloud of a law, moved so that its mean has the length that the suite says."""
-    name, d = f"{spec.kind}-{spec.d}", spec.d
+def _drawn(name: str, spec: CloudSpec, h: int, suite: Suite) -> Tensor:
+    """Vectors of a law, moved so that its mean has the length that the suite says."""
+    d = spec.d
     stream = _stream(suite, name.replace("offset", "gaussian"))  # the same vectors, elsewhere
 
     def normal(*shape: int) -> Tensor:
@@ -95,7 +100,7 @@ def _drawn(spec: CloudSpec, h: int, suite: Suite) -> Cloud:
             raise SpecError(f"{suite.name} has a cloud of the unknown kind {spec.kind!r}")
     rows, direction = rows - rows.mean(0), normal(d)
     radius = rows.square().sum(1).mean().sqrt()
-    return Cloud(name, (rows + spec.mean * radius * direction / direction.norm()).float())
+    return (rows + spec.mean * radius * direction / direction.norm()).float()
 
 
 def _stream(suite: Suite, name: str) -> torch.Generator:

@@ -96,7 +96,7 @@ def tier_1(
         raise SpecError(f"the traitors are a minority of at least one: 0 < f < n/2 must hold, got n = {n}, f = {f}")
     made.check(n)
     started = time.monotonic()
-    target = _target(made, n, frozen)
+    target = Target.of(made, n, frozen)
     on = {cloud.name: cloud for cloud in clouds(frozen, n - f)}
     steps = len(on) + 2 * frozen.search.clouds + n // 2 + 2
     with bar(steps, quiet=not progress) as show, warnings.catch_warnings():
@@ -106,7 +106,7 @@ def tier_1(
         checks = check_rule(trusted(made), n, f, seconds=frozen.patience)
         sieges = besiege(target, on, f, frozen, told)
         worst: dict[Score, Siege] = {score: _worst(sieges, score) for score in SCORES}
-        curve = list(breakdown(_target(made, n, frozen), frozen, told))
+        curve = list(breakdown(Target.of(made, n, frozen), frozen, told))
     witnesses: dict[Score, Witness] = {
         score: _witness(siege, score, str(made), made.f or f, frozen) for score, siege in worst.items()
     }
@@ -134,10 +134,6 @@ def tier_1(
         finished=now(),
     )
     return card, witnesses
-
-
-def _target(made: Rule, n: int, suite: Suite) -> Target:
-    return Target(made, n, looks=suite.search.looks, seed=suite.seed, patience=suite.patience)
 
 
 def _counting(show: Callable[[int, str], None]) -> Callable[[str], None]:

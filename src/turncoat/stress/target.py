@@ -14,6 +14,7 @@ from turncoat.learning.streams import derive
 from turncoat.registry import accepted
 from turncoat.rules import Aggregation, OwnRule, Rule
 from turncoat.rules.batched import batched
+from turncoat.stress.suite import Suite
 from turncoat.testing.calls import Calls
 from turncoat.testing.report import Failed
 
@@ -32,8 +33,7 @@ def trusted(rule: Rule) -> Rule:
 class Target:
     """A rule with n rows to aggregate, fresh for every call: no call knows of another.
 
-    A randomised rule is looked at with several seeds, always the same ones. `loss` is what a server with data of its
-    own would say to an update, for rules that ask it.
+    A randomised rule is looked at with several seeds, always the same ones.
     """
 
     def __init__(self, rule: Rule, n: int, *, looks: int, seed: int, patience: float) -> None:
@@ -51,6 +51,11 @@ class Target:
         self.draws = not self.repeats or (differs if isinstance(rule.parts()[-1], OwnRule) else rule.draws)
         """Whether it is randomised, which a callable does not say of itself."""
         self.looks = looks if self.draws else 1
+
+    @classmethod
+    def of(cls, rule: Rule, n: int, suite: Suite) -> Target:
+        """As a suite looks at it."""
+        return cls(rule, n, looks=suite.search.looks, seed=suite.seed, patience=suite.patience)
 
     def trusting(self, loss: Callable[[Tensor], float]) -> Target:
         """The same target, its notes shared, with a server's loss for the rule, if it asks for one."""
@@ -110,7 +115,6 @@ class Target:
 
     def _own_form(self, own: OwnRule) -> Form | None:
         """A callable of torch tensors, if derivatives come back from it."""
-
         known = {"n": self.n} | ({} if own.f is None else {"f": own.f})
 
         def aggregate(X: Tensor) -> Tensor:

@@ -15,25 +15,15 @@ from turncoat.spec import Spec
 from turncoat.stress.card import Trained
 from turncoat.stress.suite import Suite, Training
 
+SHARED = ("task", "rounds", "lr", "batch", "momentum", "evaluate_every")  # by all runs of a level
+
 
 def specs(rule: str, n: int, f: int, training: Training) -> list[Spec]:
     """The rule under every attack and under none, and the plain mean under none, on every split with every seed."""
     met = [(rule, attack) for attack in (CLEAN, *training.attacks)] + [(CONTROL, CLEAN)]
+    shared = {field: getattr(training, field) for field in SHARED}
     return [
-        Spec(
-            task=training.task,
-            n=n,
-            f=f,
-            rule=name,
-            attack=attack,
-            split=split,
-            seed=seed,
-            rounds=training.rounds,
-            lr=training.lr,
-            batch=training.batch,
-            momentum=training.momentum,
-            evaluate_every=training.evaluate_every,
-        )
+        Spec(n=n, f=f, rule=name, attack=attack, split=split, seed=seed, **shared)
         for split in training.splits
         for seed in training.seeds
         for name, attack in met

@@ -66,5 +66,6 @@ class Witness:
         about, suite = self.about, load_suite(self.about.suite)
         made = make(rule or about.rule, about.n, about.rule_f)
         made.check(about.n)
-        target = Target(made, about.n, looks=suite.search.looks, seed=suite.seed, patience=suite.patience)
-        return Siege(target, Cloud(about.cloud, self.honest), about.f).see(self.rows, suite.draws)
+        return Siege(Target.of(made, about.n, suite), Cloud(about.cloud, self.honest), about.f).see(
+            self.rows, suite.draws
+        )
