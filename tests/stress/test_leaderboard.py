@@ -43,7 +43,8 @@ OWN = """
 def quick(monkeypatch):
     """A suite of one small cloud, and entries that are computed in this process; what was computed, in its order."""
     whole, computed = load_suite(), []
-    search = msgspec.structs.replace(whole.search, clouds=1, starts=1, gradient=3, span=3, refine=0, grid=(1.0, 1e5))
+    few = {"clouds": {"kappa": 1, "descent": 1}, "starts": 1, "gradient": 3, "span": 3, "refine": 0}
+    search = msgspec.structs.replace(whole.search, **few, strengths=(1.0, 1e5))
     small = msgspec.structs.replace(
         whole,
         clouds=(CloudSpec("gaussian", 8, 0.5),),
@@ -65,9 +66,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(run, "check_rule", lambda *args, **kwargs: type("Report", (), {"checks": []}))
     monkeypatch.setattr(room, "_in_a_process", compute)
     monkeypatch.setattr(room, "workers_of", lambda *asked: min(1, workers_of(*asked)))
-    threads = torch.get_num_threads()
-    yield computed
-    torch.set_num_threads(threads)
+    return computed
 
 
 @pytest.fixture

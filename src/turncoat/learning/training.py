@@ -27,6 +27,7 @@ from turncoat.data.splits import deal
 from turncoat.errors import InputError, ResultError, SpecError
 from turncoat.learning.batches import Batches
 from turncoat.learning.gradients import Learner
+from turncoat.learning.machine import device_of, threads
 from turncoat.learning.models import Recipe, build_model
 from turncoat.learning.own import own_parts
 from turncoat.learning.round import Clock, Federation, check
@@ -61,7 +62,7 @@ class Training:
     def __init__(self, spec: Spec, parts: Parts | None = None) -> None:
         parts = parts or Parts()
         spec = resolve(spec)
-        with _threads(spec.threads):
+        with threads(spec.threads):
             self.dataset, self.federation = set_up(spec, parts)
             self.spec = msgspec.structs.replace(
                 spec, gradients=self.federation.learner.method, threads=torch.get_num_threads()
@@ -84,7 +85,7 @@ class Training:
 
     def advance(self) -> Record | None:
         """One round, and the record of it where an evaluation is due (also one of the start, before round 1)."""
-        with _threads(self.spec.threads):
+        with threads(self.spec.threads):
             return self._advance()
 
     def _begin(self) -> None:
@@ -123,7 +124,7 @@ class Training:
         """Advance to the end and return the result."""
         self.federation.watch = planning
         if not self.records:
-            with _threads(self.spec.threads):
+            with threads(self.spec.threads):
                 self._begin()
             if watch:
                 watch(0, self.records[0])
@@ -265,7 +266,7 @@ def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:
 
 def _set_up(spec: Spec, parts: Parts, seeds: Seeds) -> tuple[Dataset, Federation]:
     assert spec.f_actual is not None
-    device, drawing = _device(spec.device), _drawing(spec, parts)
+    device, drawing = device_of(spec.device), _drawing(spec, parts)
     dataset_call, model_call = task_parts(spec.task)
     read = load if registry.is_own(dataset_call.name) else _load_once
     dataset = parts.dataset or read(str(dataset_call), seed=derive(seeds.data, "dataset"))
@@ -302,7 +303,7 @@ def _drawing(spec: Spec, parts: Parts) -> Callable[..., AbstractContextManager[N
 
 def check_parts(spec: Spec) -> None:
     """Make a spec's parts, short of reading data, and raise what they would raise in a run."""
-    _device(spec.device)
+    device_of(spec.device)
     dataset_call, model_call = task_parts(spec.task)
     split = registry.make("split", parse(spec.split))
     source = registry.make("dataset", dataset_call)
@@ -419,28 +420,3 @@ def _changes(before: Environment, now: Environment) -> str:
     """What of an environment is another one."""
     fields = ((field, getattr(before, field), getattr(now, field)) for field in Environment.__struct_fields__)
     return "; ".join(f"{field} {one}, then {other}" for field, one, other in fields if one != other)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SpecError(f"unknown device {name!r}: cpu, cuda or cuda:0") from None
-    if device.type not in ("cpu", "cuda"):
-        raise SpecError(f"device {name!r} is not supported: cpu, cuda or cuda:0")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError(f"device {name!r} is not there: torch {torch.__version__} sees no CUDA device")
-    return device
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count in (None, before):
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

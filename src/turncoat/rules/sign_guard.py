@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from turncoat.rules.base import Decision, WeightRule
 from turncoat.rules.look import Look
 
 ROUNDING = 1e-9  # shares of signs that differ do so by more
+SHIFTS = 300  # at most
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,41 @@ class SignGuard(WeightRule):
 
 def _largest_cluster(features: Tensor) -> Tensor:
     """(n,) whether a row of the (n, 3) features lies in the largest cluster that mean shift finds."""
-    from sklearn.cluster import MeanShift, estimate_bandwidth  # slow to import
-
     points = features.numpy()
-    bandwidth = estimate_bandwidth(points, quantile=0.5)
+    nearest = np.sort(_distances(points, points), axis=1)[:, : max(1, len(points) // 2)]
+    bandwidth = float(nearest[:, -1].mean())
     if bandwidth < ROUNDING:  # half of the rows or more have the same shares
         labels = np.unique(points, axis=0, return_inverse=True)[1].reshape(-1)
     else:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Binning data failed")  # every row is then a seed
-            labels = MeanShift(bandwidth=bandwidth, bin_seeding=True, cluster_all=False).fit(points).labels_
+        apart = _distances(points, _mean_shift(points, bandwidth))
+        labels = np.where(apart.min(1) <= bandwidth, apart.argmin(1), -1)
     sizes = np.bincount(labels[labels >= 0])
     return torch.from_numpy(labels == sizes.argmax())
+
+
+def _mean_shift(points: np.ndarray, bandwidth: float) -> np.ndarray:
+    """(c, 3) centres of clusters: seeds move to the mean of the points within the bandwidth, until they rest.
+
+    Comaniciu and Meer 2002, with a flat kernel, as in scikit-learn: seeds are the occupied cells of a grid, and of
+    centres within the bandwidth of each other the one with most points stays. Written anew, for 25 points are clustered
+    in a tenth of the time.
+    """
+    cells = np.unique(np.round(points / bandwidth), axis=0)
+    centres = points if len(cells) == len(points) else cells * bandwidth
+    near = _distances(centres, points) <= bandwidth
+    for _ in range(SHIFTS):
+        centres = near @ points / near.sum(1, keepdims=True)
+        before, near = near, _distances(centres, points) <= bandwidth
+        if (near == before).all():
+            break
+    centres = centres[np.lexsort((*centres.T[::-1], near.sum(1)))[::-1]]
+    repeats = _distances(centres, centres) <= bandwidth
+    kept: list[int] = []
+    for i in range(len(centres)):
+        if not repeats[i, kept].any():
+            kept.append(i)
+    return centres[kept]
+
+
+def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(A[:, None] - B[None], axis=2)

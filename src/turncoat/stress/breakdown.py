@@ -20,9 +20,9 @@ def breakdown(target: Target, suite: Suite, told: Told) -> Iterator[float]:
         for name in suite.breakdown.clouds:
             siege = Siege(target, named(suite, name, target.n - attackers), attackers)
             if attackers:
-                tries.lines(siege, suite.breakdown.strengths, 0, suite.seed)
-                tries.crowds(siege, suite.breakdown.strengths, suite.seed)
-                tries.copies(siege)
+                directions = tries.directions(siege, suite.seed, suite.breakdown.directions)
+                tries.lines(siege, directions, suite.breakdown.strengths, refine=0)
+                tries.crowds(siege, directions, suite.breakdown.strengths)
             else:
                 siege.attempt("nobody", siege.cloud.honest[:0])
             sieges.append(siege)

@@ -67,6 +67,11 @@ def named(suite: Suite, name: str, h: int) -> Cloud:
     return Cloud(name, rows)
 
 
+def near(name: str) -> str:
+    """The cloud that has the vectors of the named one, not far from the origin."""
+    return name.replace("offset", "gaussian")
+
+
 def _specs(suite: Suite) -> dict[str, CloudSpec]:
     """The clouds of a suite by their names, in its order."""
     return {name: spec for spec in suite.clouds for name in spec.names or [f"{spec.kind}-{spec.d}"]}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from turncoat.rules import Rule
+from turncoat.stress.clouds import near
 from turncoat.stress.siege import Siege
 from turncoat.stress.target import Target
 from turncoat.stress.worst import worst_value
@@ -34,7 +35,7 @@ def doubts(rule: Rule, target: Target, sieges: Mapping[str, Siege]) -> Iterator[
     if not rule.permutes:
         yield "the order of the rows matters to it: the traitors stood last"
     for name, siege in sieges.items():
-        there = sieges.get(name.replace("offset", "gaussian"), siege)
+        there = sieges.get(near(name), siege)
         if worst_value(siege, "kappa") > OFFSET * worst_value(there, "kappa"):
             yield f"wrong under an offset: kappa is {OFFSET:g} times as large, and more, far from the origin"
     yield from _masked(sieges)

@@ -290,8 +290,7 @@ def _board(folder: Path, left_out: dict[str, str], failed: dict[str, str]) -> Bo
 
 
 def _stress(rule: str, n: int, f: int, suite: str, path: Path) -> None:
-    """Compute one card in this process, with one thread."""
-    torch.set_num_threads(1)
+    """Compute one card in this process."""
     _try(make(rule, n, f), n, load_suite(suite).patience)
     card, _ = tier_1(rule, n, f, suite, progress=False)
     card.save(path)

@@ -17,6 +17,7 @@ import msgspec
 import torch
 
 from turncoat.errors import SpecError
+from turncoat.learning.machine import threads
 from turncoat.progress import progress as bar
 from turncoat.registry import suggest
 from turncoat.results.files import source_hash
@@ -84,6 +85,7 @@ def stress(
     return card
 
 
+@threads(1)
 def tier_1(
     rule: str | Rule | Callable[..., Any], n: int, f: int, suite: str = "standard-1", *, progress: bool = True
 ) -> tuple[Card, dict[Score, Witness]]:
@@ -98,7 +100,7 @@ def tier_1(
     started = time.monotonic()
     target = Target.of(made, n, frozen)
     on = {cloud.name: cloud for cloud in clouds(frozen, n - f)}
-    steps = len(on) + 2 * frozen.search.clouds + n // 2 + 2
+    steps = len(on) + sum(frozen.search.clouds.values()) + n // 2 + 2
     with bar(steps, quiet=not progress) as show, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hostile rows make honest code warn
         told = _counting(show)

@@ -59,25 +59,32 @@ class Siege:
         """The worst when the gradient had been followed to its end."""
         self.searched: dict[Score, float] = {}
         """The worst when the blind search that began there had ended."""
+        self.endless: dict[Score, tuple[Case, bool]] = {}
+        """Whether the damage of a case grows on and on, once that was asked."""
         self.found: Tensor | None = None
         """The mean aggregate of the last attempt."""
         trusted = cloud.exact[:TRUSTED].mean(0)
         self.target = target.trusting(lambda update: float((update.double() - trusted).square().sum()) / 2)
 
     def attempt(self, how: str, rows: Tensor) -> Case:
+        """What (f, d) rows do, remembered where it is the worst so far."""
+        case = self.look(how, rows)
+        for score in SCORES:
+            if score not in self.worst or getattr(case, score) > getattr(self.worst[score], score):
+                self.worst[score] = case
+        return case
+
+    def look(self, how: str, rows: Tensor) -> Case:
         """What the rule makes of (f, d) rows beside the cloud; no vector at all is the worst there is."""
         rows = rows.to(self.cloud.honest.dtype)
         self.found = None
-        if rows.isfinite().all():
-            vectors = self.target(self.received(rows), f"{how} on {self.cloud.name}")
-            case = Case(how, rows, *(self.judge(vectors) if vectors is not None else (math.inf, math.inf)))
-            if vectors is not None:
-                self.found = vectors.mean(0)
-            for score in SCORES:
-                if score not in self.worst or getattr(case, score) > getattr(self.worst[score], score):
-                    self.worst[score] = case
-            return case
-        return Case(how, rows, -math.inf, -math.inf)
+        if not rows.isfinite().all():
+            return Case(how, rows, -math.inf, -math.inf)
+        vectors = self.target(self.received(rows), f"{how} on {self.cloud.name}")
+        if vectors is None:
+            return Case(how, rows, math.inf, math.inf)
+        self.found = vectors.mean(0)
+        return Case(how, rows, *self.judge(vectors))
 
     def received(self, rows: Tensor) -> Tensor:
         """(n, d) the honest vectors and the hostile rows as the rule gets them."""

@@ -29,9 +29,10 @@ class CloudSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Budgets of the searches, in calls of the rule."""
 
-    grid: tuple[float, ...]
+    strengths: tuple[float, ...]
+    crowds: tuple[float, ...]
     refine: int
-    clouds: int
+    clouds: dict[str, int]
     starts: int
     gradient: int
     span: int
@@ -42,6 +43,7 @@ class Breakdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the attackers do while their number grows."""
 
     clouds: tuple[str, ...]
+    directions: tuple[str, ...]
     strengths: tuple[float, ...]
 
 

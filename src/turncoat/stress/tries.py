@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from turncoat.stress.siege import SCORES, Score, Siege
 from turncoat.testing.report import Failed
 
 COMPONENTS = 2  # principal ones
-NEAR = 0.9  # of the worst so far, from which a line is searched more finely
+NEAR = 0.8  # of the worst so far, from which a line is searched more finely
 
 
 def attacks(siege: Siege, names: Iterable[str], seed: int) -> None:
@@ -39,37 +39,37 @@ def copies(siege: Siege) -> None:
         siege.together(f"copies of honest row {i}", row)
 
 
-def lines(siege: Siege, grid: Sequence[float], refine: int, seed: int) -> None:
+def lines(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[float], refine: int) -> None:
     """All traitors at the same point of a line through the mean, on both sides of it and at all distances.
 
-    Along two of the lines, also with the sign of every coordinate chosen by what the rule did to it.
+    Along the standard deviations, also with the sign of every coordinate chosen by what the rule did to it.
     """
-    for name, direction in directions(siege, seed).items():
+    for name, direction in directions.items():
         seen: dict[int, list[Tensor | None]] = {}
         for sign, side in ((1, "+"), (-1, "-")):
             how, step = f"line {side}{name}", sign * direction
             scores: list[dict[Score, float]] = []
             seen[sign] = []
-            for t in grid:
+            for t in strengths:
                 case = siege.together(f"{how} at {t:g}", siege.mean + t * step)
                 scores.append({score: getattr(case, score) for score in SCORES})
                 seen[sign].append(siege.found)
             for score in SCORES:
-                _refine(siege, how, step, grid, [each[score] for each in scores], score, refine)
-        if name in ("std", "random"):
-            _signs(siege, name, direction, grid, seen[1], seen[-1])
+                _refine(siege, how, step, strengths, [each[score] for each in scores], score, refine)
+        if name == "std":
+            _signs(siege, name, direction, strengths, seen[1], seen[-1])
 
 
-def crowds(siege: Siege, strengths: Sequence[float], seed: int) -> None:
+def crowds(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[float]) -> None:
     """The traitors stand around a point as the honest workers stand around their mean: a second truth."""
     around = siege.cloud.deviations.repeat(2, 1)[: siege.f]
-    for name, direction in directions(siege, seed).items():
+    for name, direction in directions.items():
         for t in strengths:
             siege.attempt(f"a crowd along {name} at {t:g}", siege.mean + t * direction + around)
 
 
-def directions(siege: Siege, seed: int) -> dict[str, Tensor]:
-    """(d,) directions as long as the cloud's radius."""
+def directions(siege: Siege, seed: int, only: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """(d,) directions as long as the cloud's radius, all or some of them."""
     Z, mean = siege.cloud.deviations, siege.mean
     std = Z.square().mean(0).sqrt()
     found = {"std": std, "mean": mean, "sign": mean.sign() * std}
@@ -78,7 +78,8 @@ def directions(siege: Siege, seed: int) -> dict[str, Tensor]:
     found["farthest"] = Z[Z.norm(dim=1).argmax()]
     found["random"] = torch.randn(len(mean), generator=torch_stream(seed, "line", siege.cloud.name)).double()
     found["coordinate"] = torch.zeros_like(mean).index_fill_(0, std.argmax(), 1.0)
-    return {name: v / v.norm() * siege.radius for name, v in found.items() if v.norm() > 0}
+    chosen = found if only is None else {name: found[name] for name in only if name in found}
+    return {name: v / v.norm() * siege.radius for name, v in chosen.items() if v.norm() > 0}
 
 
 def _refine(

@@ -11,6 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from turncoat.errors import ResultError
+from turncoat.learning.machine import threads
 from turncoat.results.files import write_atomically
 from turncoat.results.result import spell_numbers
 from turncoat.stress.adapters import make
@@ -61,6 +62,7 @@ class Witness:
             raise ResultError(f"{path} is no witness of turncoat: its rows do not fit together")
         return cls(about, honest, rows)
 
+    @threads(1)
     def replay(self, rule: str | None = None) -> Seen:
         """What the same rule, or another one, makes of the case; raises what making the rule raises."""
         about, suite = self.about, load_suite(self.about.suite)

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 
 from turncoat.stress import searches, tries
-from turncoat.stress.clouds import Cloud
-from turncoat.stress.siege import SCORES, Score, Siege
+from turncoat.stress.clouds import Cloud, near
+from turncoat.stress.siege import SCORES, Case, Score, Siege
 from turncoat.stress.suite import Suite
 from turncoat.stress.target import Target
 
+SAME = 0.9  # of a value, from which another one is no worse to speak of
 FARTHER = 10.0  # times as far: where that makes it so many times as bad, twice, there is no worst
 UNBOUNDED = 1e4  # kappa from which that is tried
 
@@ -25,11 +26,12 @@ def besiege(target: Target, clouds: Mapping[str, Cloud], f: int, suite: Suite, t
         told(name)
         siege = sieges[name] = Siege(target, cloud, f)
         tries.attacks(siege, suite.attacks, suite.seed)
-        tries.lines(siege, suite.search.grid, suite.search.refine, suite.seed)
-        tries.crowds(siege, suite.breakdown.strengths, suite.seed)
+        directions = tries.directions(siege, suite.seed)
+        tries.lines(siege, directions, suite.search.strengths, suite.search.refine)
+        tries.crowds(siege, directions, suite.search.crowds)
         tries.copies(siege)
     for score in SCORES:
-        for siege in _worst_first(sieges, score)[: suite.search.clouds]:
+        for siege in _worst_first(sieges, score)[: suite.search.clouds[score]]:
             if not unbounded(siege, score):
                 told(f"{score} on {siege.cloud.name}")
                 _search(siege, score, suite)
@@ -52,8 +54,14 @@ def _search(siege: Siege, score: Score, suite: Suite) -> None:
 
 
 def _worst_first(sieges: Mapping[str, Siege], score: Score) -> list[Siege]:
-    attacked = [siege for siege in sieges.values() if score in siege.worst]
-    return sorted(attacked, key=lambda siege: -getattr(siege.worst[score], score))
+    """The sieges in their order; vectors far from the origin only where they are worse than the same ones near it."""
+    values = {name: getattr(siege.worst[score], score) for name, siege in sieges.items() if score in siege.worst}
+
+    def repeats(name: str) -> bool:
+        there = values.get(near(name), math.inf)
+        return near(name) != name and values[name] <= there + (1 - SAME) * abs(there)
+
+    return [sieges[name] for name in sorted(values, key=lambda name: -values[name]) if not repeats(name)]
 
 
 def worst_value(siege: Siege, score: Score) -> float:
@@ -62,18 +70,26 @@ def worst_value(siege: Siege, score: Score) -> float:
 
 
 def unbounded(siege: Siege, score: Score) -> bool:
-    """Whether the damage grows on and on with the distance of the hostile rows."""
+    """Whether the damage of the worst case grows on and on with the distance of the hostile rows."""
     case = siege.worst[score]
+    asked, answer = siege.endless.get(score, (None, False))
+    if asked is not case:
+        answer = _grows(siege, score, case)
+        siege.endless[score] = case, answer
+    return answer
+
+
+def _grows(siege: Siege, score: Score, case: Case) -> bool:
     value = getattr(case, score)
     if not math.isfinite(value):
         return value > 0
     if siege.worst["kappa"].kappa < UNBOUNDED:
         return False
-    growth = FARTHER ** (2 if score == "kappa" else 1) / 2
+    growth, rows = FARTHER ** (2 if score == "kappa" else 1) / 2, case.rows.double()
     for _ in range(2):
-        farther = siege.mean + FARTHER * (case.rows.double() - siege.mean)
-        case = siege.attempt(f"farther than {case.how.removeprefix('farther than ')}", farther)
-        if getattr(case, score) < growth * value:
+        rows = siege.mean + FARTHER * (rows - siege.mean)
+        farther = getattr(siege.look(f"farther than {case.how}", rows), score)
+        if farther < growth * value:
             return False
-        value = getattr(case, score)
+        value = farther
     return True
