@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import turncoat as tc
+from turncoat.attacks.base import View
 from turncoat.attacks.search import maximise
 from turncoat.attacks.span import Span
 
@@ -282,3 +283,17 @@ def test_the_wider_forms_of_the_pool_attack_lose_nothing_and_keep_apart():
     assert not torch.allclose(filtered(copies), tc.rule("median", f=F)(copies))
     listed = tc.attack("pool(pool=[median, krum, geometric_median])", f=F)(honest, rule=tc.rule("mean", f=F))
     assert torch.allclose(listed, tc.attack("pool", f=F)(honest, rule=rule))
+
+
+def test_a_strength_that_is_kept_is_searched_again_after_so_many_rounds():
+    clouds = [torch.randn((9, 20), generator=torch.Generator().manual_seed(seed)) + seed for seed in range(4)]
+    kept, fresh = (tc.attack(f"strongest(ipm, every={every})", f=3) for every in (3, 1))
+    state, same = kept.init(clouds[0]), []
+    for honest in clouds:
+        view = View(12, 3, honest, None, rule=tc.rule("median", f=3), generator=torch.Generator().manual_seed(0))
+        rows, state = kept.step(view, state)
+        same.append(torch.equal(rows, fresh.step(view, None)[0]))
+    assert same == [True, False, False, True]
+    assert set(state) == {"strength", "age"}
+    with pytest.raises(tc.SpecError, match="counts rounds"):
+        tc.attack("strongest(ipm, every=0)")

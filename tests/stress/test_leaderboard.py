@@ -8,7 +8,6 @@ from textwrap import dedent
 
 import msgspec
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from turncoat import registry

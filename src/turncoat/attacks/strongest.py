@@ -55,7 +55,8 @@ class Strongest(Attack):
     `objective`: "distance" to the honest mean, or "descent" lost along it. Candidates are judged on the n x n geometry,
     exactly, where the rule decides on nothing else, and on a sample of the coordinates otherwise; the best of them are
     then judged exactly. Against a randomised rule or a pool the damage is an average. Where it grows without bound the
-    end of the range is sent.
+    end of the range is sent. With `every` above 1 it searches in the first of so many rounds and keeps the strength in
+    the others.
     """
 
     name = "strongest"
@@ -65,8 +66,11 @@ class Strongest(Attack):
     strength = "family"
     family: str | Attack = "alie"
     objective: str = "distance"
+    every: int = 1
 
     def __post_init__(self) -> None:
+        if self.every < 1:
+            raise SpecError(f"every counts rounds, from 1 up, got {self.every}")
         if self.objective not in OBJECTIVES:
             raise SpecError(f"objective is one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         if not self._family.strength or self._family.manipulates != "gradients":
@@ -81,15 +85,21 @@ class Strongest(Attack):
         return self._family.needs_own
 
     def init(self, like: Tensor) -> Any:
-        return self._family.init(like)
+        """The family's state; with the strength and the rounds since it was found, where it is kept."""
+        inner = self._family.init(like)
+        return inner if self.every == 1 else _held(0.0, 0, inner)
 
     def craft(self, view: View) -> Tensor:
-        return self.step(view, None)[0]
+        return self.step(view, self.init(view.like))[0]
 
     def step(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        search = _Search(self._family, view, state, self.objective)
-        rows = search.rows(search.run().strength)
-        return rows, search.following
+        inner = state if self.every == 1 else state.get("family")
+        search = _Search(self._family, view, inner, self.objective)
+        if self.every == 1:
+            return search.rows(search.run().strength), search.following
+        age = int(state["age"]) % self.every
+        strength = float(state["strength"]) if age else search.run().strength
+        return search.rows(strength), _held(strength, age + 1, search.following)
 
     def search(self, honest: Tensor, rule: Rule, own: Tensor | None = None) -> Found:
         """The search alone, beside (h, d) honest vectors; own (f, d) where the family needs them."""
@@ -107,6 +117,12 @@ def strongest(
     As the attack `strongest(family)` finds it. Raises SpecError for an attack without a strength.
     """
     return Strongest(family=family, objective=objective, f=f).search(honest, rule, own)
+
+
+def _held(strength: float, age: int, family: Any) -> dict[str, Any]:
+    """The state: a strength, for how many rounds it was used, and the family's own."""
+    held = {"strength": torch.tensor(strength, dtype=torch.float64), "age": torch.tensor(age)}
+    return held if family is None else held | {"family": family}
 
 
 class _Search:
