@@ -290,7 +290,7 @@ def test_a_strength_that_is_kept_is_searched_again_after_so_many_rounds():
     kept, fresh = (tc.attack(f"strongest(ipm, every={every})", f=3) for every in (3, 1))
     state, same = kept.init(clouds[0]), []
     for honest in clouds:
-        view = View(12, 3, honest, None, rule=tc.rule("median", f=3), generator=torch.Generator().manual_seed(0))
+        view = tc.View(12, 3, honest, None, rule=tc.rule("median", f=3), generator=torch.Generator().manual_seed(0))
         rows, state = kept.step(view, state)
         same.append(torch.equal(rows, fresh.step(view, None)[0]))
     assert same == [True, False, False, True]

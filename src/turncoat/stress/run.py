@@ -98,7 +98,7 @@ def tier_1(
         raise SpecError(f"the traitors are a minority of at least one: 0 < f < n/2 must hold, got n = {n}, f = {f}")
     made.check(n)
     started = time.monotonic()
-    target = Target.of(made, n, frozen)
+    target, growing = Target.of(made, n, frozen), Target.of(made, n, frozen)
     on = {cloud.name: cloud for cloud in clouds(frozen, n - f)}
     steps = len(on) + sum(frozen.search.clouds.values()) + n // 2 + 2
     with bar(steps, quiet=not progress) as show, warnings.catch_warnings():
@@ -108,7 +108,7 @@ def tier_1(
         checks = check_rule(trusted(made), n, f, seconds=frozen.patience)
         sieges = besiege(target, on, f, frozen, told)
         worst: dict[Score, Siege] = {score: _worst(sieges, score) for score in SCORES}
-        curve = list(breakdown(Target.of(made, n, frozen), frozen, told))
+        curve = list(breakdown(growing, frozen, told))
     witnesses: dict[Score, Witness] = {
         score: _witness(siege, score, str(made), made.f or f, frozen) for score, siege in worst.items()
     }
@@ -119,15 +119,15 @@ def tier_1(
         n=n,
         f=f,
         kappa=_of("kappa", witnesses["kappa"]),
+        descent=_of("descent", witnesses["descent"]),
         lower_bound=f / (n - 2 * f),
         bound=made.kappa(n, f),
         any_set=_any_set(worst["kappa"], witnesses["kappa"].rows),
-        descent=_of("descent", witnesses["descent"]),
         breakdown=curve,
         clouds=[_on_cloud(siege) for siege in sieges.values()],
         checks=[CheckLine(name=check.name, status=check.status, detail=check.detail) for check in checks.checks],
         flags=list(doubts(made, target, sieges)),
-        calls=target.calls.count,
+        calls=target.calls.count + growing.calls.count,
         seconds=time.monotonic() - started,
         milliseconds=_cost(trusted(made), n),
         files=files(rule),
