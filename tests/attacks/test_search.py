@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import turncoat as tc
-from turncoat.attacks.base import View
 from turncoat.attacks.search import maximise
 from turncoat.attacks.span import Span
 

@@ -17,6 +17,7 @@ from turncoat.report.summary import Notice, counted
 from turncoat.results.files import write_atomically
 from turncoat.stress.card import Card, OnCloud, Trained
 from turncoat.stress.curve import Curve
+from turncoat.stress.leaderboard import rank
 from turncoat.stress.words import (
     breakdown_text,
     breaks_at,
@@ -148,7 +149,7 @@ def write_leaderboard(cards: Iterable[Card], path: Path | str) -> Path:
     card. Raises `ResultError` where the file cannot be written.
     """
     boards: dict[str, list[Card]] = {}
-    for card in sorted(cards, key=lambda card: (-card.n, -card.f, card.suite, card.suite_checksum, *_order(card))):
+    for card in sorted(rank(cards), key=lambda card: (-card.n, -card.f, card.suite, card.suite_checksum)):
         boards.setdefault(f"n = {card.n}, f = {card.f}, {card.suite} ({card.suite_checksum[:8]})", []).append(card)
     shown = {
         title: [Shown(card, f"board{b}-{rank}", rank) for rank, card in enumerate(found, start=1)]
@@ -167,10 +168,6 @@ def write_leaderboard(cards: Iterable[Card], path: Path | str) -> Path:
         words=WORDS,
     )
     return write_atomically(path, page.encode())
-
-
-def _order(card: Card) -> tuple[float, float, str]:
-    return card.kappa.value, card.descent.value, card.rule
 
 
 def board(entries: Sequence[Shown]) -> Table:

@@ -83,7 +83,7 @@ def _grows(siege: Siege, score: Score, case: Case) -> bool:
     value = getattr(case, score)
     if not math.isfinite(value):
         return value > 0
-    if siege.worst["kappa"].kappa < UNBOUNDED:
+    if value <= 0 or siege.worst["kappa"].kappa < UNBOUNDED:
         return False
     growth, rows = FARTHER ** (2 if score == "kappa" else 1) / 2, case.rows.double()
     for _ in range(2):
