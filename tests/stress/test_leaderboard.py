@@ -42,7 +42,7 @@ OWN = """
 def quick(monkeypatch):
     """A suite of one small cloud, and entries that are computed in this process; what was computed, in its order."""
     whole, computed = load_suite(), []
-    few = {"clouds": {"kappa": 1, "descent": 1}, "starts": 1, "gradient": 3, "span": 3, "refine": 0}
+    few = {"clouds": {"kappa": 1, "descent": 1}, "starts": 1, "rounds": 1, "gradient": 3, "span": 3, "refine": 0}
     search = msgspec.structs.replace(whole.search, **few, strengths=(1.0, 1e5))
     small = msgspec.structs.replace(
         whole,

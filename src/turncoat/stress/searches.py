@@ -14,6 +14,7 @@ from turncoat.testing.report import Failed
 
 STEP, GROWTH, SHRINK = 0.3, 1.5, 0.5  # of the gradient search: the first step in radii, and what follows on it
 LEAST = 1e-4  # the step with which it ends
+NEAREST, FARTHEST = 0.2, 10.0  # random starts, in radii
 BLIND = (0.3, 1.5, 0.93, 1e-3, 3.0)  # of the blind search: first step, growth, shrinking, least and largest step
 
 
@@ -37,7 +38,7 @@ def _slope(siege: Siege, score: Score, rows: Tensor, form: Form) -> Tensor | Non
     """The direction in which the score grows fastest; None where there is no derivative to follow."""
     rows = rows.clone().requires_grad_()
     try:
-        vectors = form(siege.received(rows)).double()
+        vectors = form(siege.received(rows.to(siege.cloud.honest.dtype))).double()
         damage = (vectors - siege.mean).square().sum() if score == "kappa" else -(vectors @ siege.mean).sum()
         if not damage.requires_grad:
             return None
@@ -55,7 +56,7 @@ def span(siege: Siege, score: Score, calls: int, seed: int, start: Case) -> Case
     In turn all rows take the same step, each its own, and all move nearer to the mean or away from it.
     """
     rows, worst = start.rows.double(), getattr(start, score)
-    stream = torch_stream(seed, "span", score, siege.cloud.name, start.how)
+    stream = torch_stream(seed, "span", score, siege.cloud.name, start.how, repr(worst))
     Z = siege.cloud.deviations
     h, f = len(Z), siege.f
 
@@ -77,12 +78,19 @@ def span(siege: Siege, score: Score, calls: int, seed: int, start: Case) -> Case
     return start
 
 
-def anywhere(siege: Siege, which: int, seed: int) -> Case:
-    """All rows at the same point, in a random direction of the span of the honest vectors and at a random distance."""
+def anywhere(siege: Siege, which: int, of: int, seed: int) -> Case:
+    """All rows at the same point in a random direction, in turn any one and one of the honest vectors' span.
+
+    Each start is farther out.
+    """
     stream = torch_stream(seed, "anywhere", which, siege.cloud.name)
     Z = siege.cloud.deviations
-    step = torch.randn(len(Z), generator=stream, dtype=torch.float64) @ Z / len(Z) ** 0.5
-    distance = 10 ** float(torch.rand((), generator=stream))
+    if which % 2:
+        step = torch.randn(len(Z), generator=stream, dtype=torch.float64) @ Z / len(Z) ** 0.5
+    else:
+        step = torch.randn(Z.shape[1], generator=stream, dtype=torch.float64) * Z.square().mean(0).sqrt()
+    low, high = NEAREST, FARTHEST
+    distance = low * (high / low) ** ((which + float(torch.rand((), generator=stream))) / of)
     return siege.together(f"start {which + 1}", siege.mean + distance * step)
 
 

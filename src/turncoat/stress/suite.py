@@ -34,6 +34,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refine: int
     clouds: dict[str, int]
     starts: int
+    rounds: int
     gradient: int
     span: int
     looks: int

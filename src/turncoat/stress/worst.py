@@ -11,6 +11,7 @@ from turncoat.stress.siege import SCORES, Case, Score, Siege
 from turncoat.stress.suite import Suite
 from turncoat.stress.target import Target
 
+PAYS = 0.05  # of a value, by which a search has to make it worse to go on, and come near the worst so far
 SAME = 0.9  # of a value, from which another one is no worse to speak of
 FARTHER = 10.0  # times as far: where that makes it so many times as bad, twice, there is no worst
 UNBOUNDED = 1e4  # kappa from which that is tried
@@ -39,16 +40,27 @@ def besiege(target: Target, clouds: Mapping[str, Cloud], f: int, suite: Suite, t
 
 
 def _search(siege: Siege, score: Score, suite: Suite) -> None:
-    """From the worst case so far and from a few random ones: along the gradient, blindly, and along the gradient."""
+    """From the worst case so far and from a few random ones: along the gradient, blindly, and along the gradient.
+
+    That goes on where it still pays.
+    """
     budget, form = suite.search, siege.target.form()
-    starts = [siege.worst[score], *(searches.anywhere(siege, which, suite.seed) for which in range(budget.starts))]
-    for start in starts:
-        case = searches.gradient(siege, score, budget.gradient, form, start) if form else start
-        if form and start is starts[0]:
-            siege.followed[score] = getattr(case, score)
-        case = searches.span(siege, score, budget.span, suite.seed, case)
-        if start is starts[0]:
-            siege.searched[score] = getattr(case, score)
+    some = (searches.anywhere(siege, which, budget.starts, suite.seed) for which in range(budget.starts))
+    starts = [siege.worst[score], *some]
+    for case in starts:
+        first = case is starts[0]
+        for _ in range(budget.rounds):
+            before = getattr(case, score)
+            if form:
+                case = searches.gradient(siege, score, budget.gradient, form, case)
+            if first and form:
+                siege.followed.setdefault(score, getattr(case, score))
+            case = searches.span(siege, score, budget.span, suite.seed, case)
+            if first:
+                siege.searched.setdefault(score, getattr(case, score))
+            value, worst = getattr(case, score), getattr(siege.worst[score], score)
+            if value < before + PAYS * abs(before) or value < worst - PAYS * abs(worst):
+                break
         if form:
             searches.gradient(siege, score, budget.gradient, form, case)
 
