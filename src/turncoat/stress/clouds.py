@@ -87,7 +87,7 @@ def _of(rows: Tensor, h: int, suite: Suite, name: str) -> Tensor:
 def _drawn(name: str, spec: CloudSpec, h: int, suite: Suite) -> Tensor:
     """Vectors of a law, moved so that its mean has the length that the suite says."""
     d = spec.d
-    stream = _stream(suite, name.replace("offset", "gaussian"))  # the same vectors, elsewhere
+    stream = _stream(suite, near(name))
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=stream, dtype=torch.float64)

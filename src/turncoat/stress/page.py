@@ -152,7 +152,7 @@ def write_leaderboard(cards: Iterable[Card], path: Path | str) -> Path:
     for card in sorted(rank(cards), key=lambda card: (-card.n, -card.f, card.suite, card.suite_checksum)):
         boards.setdefault(f"n = {card.n}, f = {card.f}, {card.suite} ({card.suite_checksum[:8]})", []).append(card)
     shown = {
-        title: [Shown(card, f"board{b}-{rank}", rank) for rank, card in enumerate(found, start=1)]
+        title: [Shown(card, f"board{b}-{place}", place) for place, card in enumerate(found, start=1)]
         for b, (title, found) in enumerate(boards.items())
     }
     entries = [card for found in boards.values() for card in found]

@@ -30,11 +30,11 @@ from turncoat.stress.clouds import clouds
 from turncoat.stress.flags import doubts
 from turncoat.stress.siege import SCORES, Score, Siege
 from turncoat.stress.suite import JUDGING, Suite, load_suite
-from turncoat.stress.target import Target, trusted
+from turncoat.stress.target import Target
 from turncoat.stress.trainings import tier_2
 from turncoat.stress.witness import About, Witness
 from turncoat.stress.worst import besiege, unbounded, worst_value
-from turncoat.testing import check_rule
+from turncoat.testing import Report, check_rule
 
 CALLS = "calls"  # the level without trainings
 CARD, WITNESS = "card.json", ".witness"  # files of an output folder
@@ -99,16 +99,8 @@ def tier_1(
     made.check(n)
     started = time.monotonic()
     target, growing = Target.of(made, n, frozen), Target.of(made, n, frozen)
-    on = {cloud.name: cloud for cloud in clouds(frozen, n - f)}
-    steps = len(on) + sum(frozen.search.clouds.values()) + n // 2 + 2
-    with bar(steps, quiet=not progress) as show, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # hostile rows make honest code warn
-        told = _counting(show)
-        told("conformance checks")
-        checks = check_rule(trusted(made), n, f, seconds=frozen.patience)
-        sieges = besiege(target, on, f, frozen, told)
-        worst: dict[Score, Siege] = {score: _worst(sieges, score) for score in SCORES}
-        curve = list(breakdown(growing, frozen, told))
+    checks, sieges, curve = _try(target, growing, f, frozen, progress)
+    worst: dict[Score, Siege] = {score: _worst(sieges, score) for score in SCORES}
     witnesses: dict[Score, Witness] = {
         score: _witness(siege, score, str(made), made.f or f, frozen) for score, siege in worst.items()
     }
@@ -129,13 +121,28 @@ def tier_1(
         flags=list(doubts(made, target, sieges)),
         calls=target.calls.count + growing.calls.count,
         seconds=time.monotonic() - started,
-        milliseconds=_cost(trusted(made), n),
+        milliseconds=_cost(target.rule, n),
         files=files(rule),
         source_hash=source_hash(*JUDGING),
         environment=Environment.here("cpu", torch.get_num_threads()),
         finished=now(),
     )
     return card, witnesses
+
+
+def _try(
+    target: Target, growing: Target, f: int, suite: Suite, progress: bool
+) -> tuple[Report, dict[str, Siege], list[float]]:
+    """The conformance checks, the sieges of all clouds, and the breakdown curve, which calls are counted apart."""
+    n = target.n
+    on = {cloud.name: cloud for cloud in clouds(suite, n - f)}
+    steps = len(on) + sum(suite.search.clouds.values()) + n // 2 + 2
+    with bar(steps, quiet=not progress) as show, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # hostile rows make honest code warn
+        told = _counting(show)
+        told("conformance checks")
+        checks = check_rule(target.rule, n, f, seconds=suite.patience)
+        return checks, besiege(target, on, f, suite, told), list(breakdown(growing, suite, told))
 
 
 def _counting(show: Callable[[int, str], None]) -> Callable[[str], None]:

@@ -56,7 +56,7 @@ class Siege:
         self.length = float(self.mean @ self.mean)
         self.worst: dict[Score, Case] = {}
         self.followed: dict[Score, float] = {}
-        """The worst when the gradient had been followed to its end."""
+        """The worst when the gradient had first been followed to its end."""
         self.searched: dict[Score, float] = {}
         """The worst when the blind search that began there had ended."""
         self.endless: dict[Score, tuple[Case, bool]] = {}

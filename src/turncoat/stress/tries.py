@@ -45,19 +45,19 @@ def lines(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[fl
     Along the standard deviations, also with the sign of every coordinate chosen by what the rule did to it.
     """
     for name, direction in directions.items():
-        seen: dict[int, list[Tensor | None]] = {}
+        found: list[list[Tensor | None]] = []
         for sign, side in ((1, "+"), (-1, "-")):
             how, step = f"line {side}{name}", sign * direction
             scores: list[dict[Score, float]] = []
-            seen[sign] = []
+            found.append([])
             for t in strengths:
                 case = siege.together(f"{how} at {t:g}", siege.mean + t * step)
                 scores.append({score: getattr(case, score) for score in SCORES})
-                seen[sign].append(siege.found)
+                found[-1].append(siege.found)
             for score in SCORES:
                 _refine(siege, how, step, strengths, [each[score] for each in scores], score, refine)
         if name == "std":
-            _signs(siege, name, direction, strengths, seen[1], seen[-1])
+            _signs(siege, direction, strengths, *found)
 
 
 def crowds(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[float]) -> None:
@@ -119,8 +119,7 @@ def golden(value: Callable[[float], float], low: float, high: float, calls: int)
 
 def _signs(
     siege: Siege,
-    name: str,
-    direction: Tensor,
+    std: Tensor,
     grid: Sequence[float],
     plus: Sequence[Tensor | None],
     minus: Sequence[Tensor | None],
@@ -133,4 +132,4 @@ def _signs(
         off = torch.where((above - mean).abs() >= (below - mean).abs(), 1.0, -1.0)
         down = torch.where(mean * above <= mean * below, 1.0, -1.0)
         for what, signs in (("off", off), ("down", down)):
-            siege.together(f"signs {what} along {name} at {t:g}", mean + t * signs * direction)
+            siege.together(f"signs {what} along std at {t:g}", mean + t * signs * std)

@@ -12,7 +12,7 @@ from turncoat.stress.suite import Suite
 from turncoat.stress.target import Target
 
 PAYS = 0.05  # of a value, by which a search has to make it worse to go on, and come near the worst so far
-SAME = 0.9  # of a value, from which another one is no worse to speak of
+SAME = 0.1  # of a value, within which another one is no worse to speak of
 FARTHER = 10.0  # times as far: where that makes it so many times as bad, twice, there is no worst
 UNBOUNDED = 1e4  # kappa from which that is tried
 
@@ -46,18 +46,14 @@ def _search(siege: Siege, score: Score, suite: Suite) -> None:
     """
     budget, form = suite.search, siege.target.form()
     some = (searches.anywhere(siege, which, budget.starts, suite.seed) for which in range(budget.starts))
-    starts = [siege.worst[score], *some]
-    for case in starts:
-        first = case is starts[0]
+    for case in [siege.worst[score], *some]:
         for _ in range(budget.rounds):
             before = getattr(case, score)
             if form:
                 case = searches.gradient(siege, score, budget.gradient, form, case)
-            if first and form:
                 siege.followed.setdefault(score, getattr(case, score))
             case = searches.span(siege, score, budget.span, suite.seed, case)
-            if first:
-                siege.searched.setdefault(score, getattr(case, score))
+            siege.searched.setdefault(score, getattr(case, score))
             value, worst = getattr(case, score), getattr(siege.worst[score], score)
             if value < before + PAYS * abs(before) or value < worst - PAYS * abs(worst):
                 break
@@ -71,7 +67,7 @@ def _worst_first(sieges: Mapping[str, Siege], score: Score) -> list[Siege]:
 
     def repeats(name: str) -> bool:
         there = values.get(near(name), math.inf)
-        return near(name) != name and values[name] <= there + (1 - SAME) * abs(there)
+        return near(name) != name and values[name] <= there + SAME * abs(there)
 
     return [sieges[name] for name in sorted(values, key=lambda name: -values[name]) if not repeats(name)]
 
