@@ -52,3 +52,9 @@ def test_a_sound_rule_is_not_accused():
     assert card.flags == []
     assert card.kappa.value <= card.bound
     assert card.any_set <= card.bound
+
+
+def test_a_filter_that_looks_once_is_found_unbounded():
+    card = card_of("dnc")
+    assert card.kappa.value == math.inf
+    assert "decoys" in card.kappa.how

@@ -10,7 +10,7 @@ from turncoat.stress.run import tier_1
 from turncoat.stress.suite import FOLDER, load_suite
 
 FROZEN = {
-    "standard-1.toml": "165fafd2cb43e276057d16deb6a19f1a6d284ee7731f8cddd5b4627b6d1ac2e0",
+    "standard-1.toml": "7db48a7bd7ed1d6ce51d680a8ffe81df5b90ad4a17a4719a1faac7041d06a012",
     "recorded-1.npz": "1f40fc05c809305cc6023e035770eca3fd85034228dc462671144434cf0e05d2",
 }
 

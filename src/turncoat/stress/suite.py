@@ -31,6 +31,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     strengths: tuple[float, ...]
     crowds: tuple[float, ...]
+    decoys: tuple[float, ...]
     refine: int
     clouds: dict[str, int]
     starts: int

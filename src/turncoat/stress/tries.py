@@ -15,6 +15,8 @@ from turncoat.stress.siege import SCORES, Score, Siege
 from turncoat.testing.report import Failed
 
 COMPONENTS = 2  # principal ones
+DECOYS = ("component 1", "random")  # ways of those that are to be found
+OUTSHINE = 3.0  # times as far as the others
 NEAR = 0.8  # of the worst so far, from which a line is searched more finely
 
 
@@ -66,6 +68,21 @@ def crowds(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[f
     for name, direction in directions.items():
         for t in strengths:
             siege.attempt(f"a crowd along {name} at {t:g}", siege.mean + t * direction + around)
+
+
+def decoys(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[float]) -> None:
+    """One traitor, or half of them, stand out so much that a rule spends its suspicion on their way; the rest go another.
+
+    What filters by the direction of largest spread, and looks once, is left with the rest.
+    """
+    for name in (name for name in DECOYS if name in directions):
+        for t in strengths:
+            for count in sorted({1, siege.f // 2} - {0, siege.f}):
+                far = (siege.mean + OUTSHINE * t * directions[name]).expand(count, -1)
+                rest = (siege.mean + t * directions["std"]).expand(siege.f - count, -1)
+                siege.attempt(
+                    f"{count} of them decoys along {name}, the rest along std, at {t:g}", torch.cat([far, rest])
+                )
 
 
 def directions(siege: Siege, seed: int, only: Sequence[str] | None = None) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ def besiege(target: Target, clouds: Mapping[str, Cloud], f: int, suite: Suite, t
         directions = tries.directions(siege, suite.seed)
         tries.lines(siege, directions, suite.search.strengths, suite.search.refine)
         tries.crowds(siege, directions, suite.search.crowds)
+        tries.decoys(siege, directions, suite.search.decoys)
         tries.copies(siege)
     for score in SCORES:
         for siege in _worst_first(sieges, score)[: suite.search.clouds[score]]:
