@@ -71,7 +71,7 @@ def crowds(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[f
 
 
 def decoys(siege: Siege, directions: Mapping[str, Tensor], strengths: Sequence[float]) -> None:
-    """One traitor, or half of them, stand out so much that a rule spends its suspicion on their way; the rest go another.
+    """One traitor, or half of them, stand out so that a rule spends its suspicion on their way; the rest go another.
 
     What filters by the direction of largest spread, and looks once, is left with the rest.
     """
