@@ -32,6 +32,8 @@ app = typer.Typer(
 Json = Annotated[bool, Option("--json", help="Print JSON for machines instead of tables.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
 Jobs = Annotated[int | None, Option("--jobs", "-j", help="Runs at a time; by default one a core, on a GPU one.")]
+Engine = Annotated[str, Option(help="Where runs are computed: local, or ray (extra `ray`).")]
+Address = Annotated[str | None, Option(help="Of a Ray cluster, or auto; without one, Ray is started here.")]
 Folder = Annotated[Path, Option("--output", "-o", help="Folder of the result files, one a run.")]
 
 

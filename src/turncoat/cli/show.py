@@ -23,12 +23,15 @@ TRAITS = {
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, Argument(help="rules, attacks, datasets, splits or models.")],
+    kind: Annotated[str, Argument(help="rules, attacks, datasets, splits, models or figures.")],
     json: Json = False,
 ) -> None:
     """What there is: names, parameters with their defaults, sources, and one line each."""
+    if kind == "figures":
+        _print_figures(json)
+        return
     if kind not in KINDS:
-        raise SpecError(f"unknown kind {kind!r}: {registry.suggest(kind, KINDS)}")
+        raise SpecError(f"unknown kind {kind!r}: {registry.suggest(kind, [*KINDS, 'figures'])}")
     entries = registry.entries(KINDS[kind])
     if json:
         import msgspec
@@ -40,6 +43,27 @@ def list_(
         print(msgspec.json.encode(plain).decode())
         return
     _print_entries(kind, sorted(entries.values(), key=lambda entry: entry.name))
+
+
+def _print_figures(json: bool) -> None:
+    """What `turncoat reproduce` takes: figures of the papers, with their claims."""
+    import msgspec
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from turncoat.papers.run import FIGURES
+
+    if json:
+        claims = {one.id: [{"name": c.name, "says": c.says} for c in one.claims] for one in FIGURES.values()}
+        plain = [{"id": one.id, "title": one.title, "claims": claims[one.id]} for one in FIGURES.values()]
+        print(msgspec.json.encode(plain).decode())
+        return
+    console = Console(highlight=False)
+    for one in FIGURES.values():
+        console.print(Text.assemble((one.id, "bold"), f"  {one.title}"))
+        for claim in one.claims:
+            console.print(Padding(Text(claim.says, "dim"), (0, 0, 0, 4)))
 
 
 def _print_entries(kind: str, entries: Sequence[registry.Entry]) -> None:

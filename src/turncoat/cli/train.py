@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 from typer import Argument, Option
 
-from turncoat.cli.base import Folder, Interrupted, Jobs, Json, Quiet, app
+from turncoat.cli.base import Address, Engine, Folder, Interrupted, Jobs, Json, Quiet, app
 from turncoat.errors import SpecError
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def run(
     timeout: Annotated[float | None, Option(help="Seconds that a run may take.")] = None,
     memory: Annotated[float | None, Option(help="GiB of memory that a worker process may hold.")] = None,
     checkpoint_every: Annotated[float, Option(help="Seconds between the checkpoints of a run.")] = 60.0,
-    engine: Annotated[str, Option(help="Where runs are computed: local, or ray (extra `ray`).")] = "local",
-    address: Annotated[str | None, Option(help="Of a Ray cluster, or auto; without one, Ray is started here.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
     tracker: Annotated[list[str] | None, Option(help="`path.py:Class` to be told how each run goes.")] = None,
     page: Annotated[Path | None, Option(help="Write a page with the curves here.")] = None,
     save_attack: Annotated[

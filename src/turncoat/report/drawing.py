@@ -110,18 +110,21 @@ def all_printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def curves(metric: Metric, results: Iterable[Result], looks: Mapping[str, Style], singles: bool = False) -> Row:
+def curves(
+    metric: Metric, results: Iterable[Result], looks: Mapping[str, Style], singles: bool = False, by: str = "rule"
+) -> Row:
     """A metric over the rounds: a line a rule, the mean over its seeds, in a band from the lowest to the highest.
 
     The axis holds all values of `results`, so that panels of the same runs can be compared. A mean has a
-    gap where one of its runs is not finite. `singles` draws each run as well, on an axis of what is drawn.
+    gap where one of its runs is not finite. `singles` draws each run as well, on an axis of what is drawn. `by` is the
+    column that a line has to itself, in place of the rule.
     """
     records = [record for result in results for record in result.records]
     ends = [0, max((record.round for record in records), default=0) or 1]
     ticks = {"tickCount": 4, "tickMinStep": 1, "grid": False, "format": "~s"}
     x = {"field": "round", "type": "quantitative", "title": "round", "scale": {"domain": ends}, "axis": ticks}
     values = map(metric.of, records)
-    spec = _lines(x, metric, finite(values), looks, ["rule"])
+    spec = _lines(x, metric, finite(values), looks, by, [by])
     if singles:
         _add_singles(spec, fixed=metric.fraction or metric == COSINE)
     return spec
@@ -149,6 +152,7 @@ def strengths(
     levels: Sequence[float],
     finals: Iterable[float | None],
     looks: Mapping[str, Style],
+    by: str = "rule",
 ) -> Row:
     """Final values over an attack's strength: a line a rule, the mean over its seeds, in a band of all of them."""
     ticks = {"values": sorted(levels), "grid": False, "format": ".4~g", "labelOverlap": True, "labelSeparation": 4}
@@ -156,30 +160,32 @@ def strengths(
     scale = {"type": "log"} if far else {"zero": True}
     scale |= {"nice": False, "padding": 8}
     x = {"field": "strength", "type": "quantitative", "title": parameter, "scale": scale, "axis": ticks}
-    spec = _lines(x, metric, finite(finals), looks, ["rule", "strength"])
+    spec = _lines(x, metric, finite(finals), looks, by, [by, "strength"])
     spec["layer"][0]["layer"][1]["mark"] |= {"point": {"size": 30, "opacity": 1, "filled": True}}
     return spec
 
 
-def _lines(x: Row, metric: Metric, values: Sequence[float], looks: Mapping[str, Style], line: Sequence[str]) -> Row:
+def _lines(
+    x: Row, metric: Metric, values: Sequence[float], looks: Mapping[str, Style], by: str, line: Sequence[str]
+) -> Row:
     """A mean line a rule in its band, with tooltips, over seeds, whose runs count as one with their mean.
 
     It has points where all the seeds that share `line` were measured, and gaps where one of them is not finite.
     """
     form = ".1%" if metric.fraction else ".4~g"
-    tips: list[Row] = [{"field": "rule"}, {"field": x["field"], "type": "quantitative", "format": ".4~g"}]
+    tips: list[Row] = [{"field": by}, {"field": x["field"], "type": "quantitative", "format": ".4~g"}]
     for name, title in {"mean": metric.title, "low": "lowest", "high": "highest"}.items():
         tips.append({"field": name, "title": title, "type": "quantitative", "format": form})
     tips.append({"field": "seeds", "type": "quantitative"})
     y = {"type": "quantitative", "title": None, **value_axis(metric, values)}
     place = {"x": x, "y": y | {"field": "mean"}}
-    colour = {"color": _look("color", looks)}
+    colour = {"color": _look("color", looks, by)}
     band = {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, **colour}
     layers = [
         {"mark": {"type": "area", "fillOpacity": 0.18, "clip": True}, "encoding": band},
         {
             "mark": {"type": "line", "strokeWidth": 2, "clip": True},
-            "encoding": place | colour | {"strokeDash": _look("strokeDash", looks)},
+            "encoding": place | colour | {"strokeDash": _look("strokeDash", looks, by)},
         },
         {"mark": {"type": "circle", "size": 90, "opacity": 0}, "encoding": place | {"tooltip": tips}},
     ]
@@ -188,24 +194,24 @@ def _lines(x: Row, metric: Metric, values: Sequence[float], looks: Mapping[str, 
     over_seeds = [{"op": op, "field": "value", "as": name} for name, op in ops.items()]
     over_seeds += [{"op": "max", "field": "all", "as": "all"}, {"op": "min", "field": "whole", "as": "whole"}]
     transform: list[Row] = [
-        {"aggregate": [*of_seed, {"op": "count", "as": "runs"}], "groupby": ["rule", x["field"], "seed"]},
+        {"aggregate": [*of_seed, {"op": "count", "as": "runs"}], "groupby": [by, x["field"], "seed"]},
         {"calculate": "datum.valid === datum.runs", "as": "whole"},
         {"joinaggregate": [{"op": "distinct", "field": "seed", "as": "all"}], "groupby": list(line)},
-        {"aggregate": [*over_seeds, {"op": "count", "as": "seeds"}], "groupby": ["rule", x["field"]]},
+        {"aggregate": [*over_seeds, {"op": "count", "as": "seeds"}], "groupby": [by, x["field"]]},
         {"filter": "datum.seeds === datum.all"},
         *({"calculate": f"datum.whole ? datum.{name} : null", "as": name} for name in ops),
     ]
     return {"height": 190, "layer": [{"transform": transform, "layer": layers}]}
 
 
-def _look(channel: str, looks: Mapping[str, Style]) -> Row:
+def _look(channel: str, looks: Mapping[str, Style], by: str) -> Row:
     """A channel that tells the rules apart."""
-    names = sorted(looks)
+    names = list(looks)
     given = [looks[name].colour if channel == "color" else looks[name].dash for name in names]
     columns = int(560 / (6.5 * max(map(len, names)) + 40))  # pixels, of which a letter takes about 6.5
     legend = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolOpacity": 1, "columns": min(max(columns, 1), 3)}
     scale = {"domain": names, "range": given}
-    return {"field": "rule", "type": "nominal", "title": None, "scale": scale, "legend": legend}
+    return {"field": by, "type": "nominal", "title": None, "scale": scale, "legend": legend}
 
 
 def finite(values: Iterable[float | None]) -> list[float]:

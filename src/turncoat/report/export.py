@@ -29,11 +29,11 @@ def write_charts(report: Report, folder: Path | str, watch: Callable[[int], None
     written, folder = [], Path(folder)
     for done, (place, chart) in enumerate(report.charts.items(), start=1):
         stem = folder / file_stem(place, chart)
-        written += _write_drawing(standalone(chart, report.runs), stem)
+        written += write_drawing(standalone(chart, report.runs), stem)
         written.append(write_atomically(_file(stem, "csv"), table(chart, report.runs).encode()))
         watch(done)
     for done, (name, spec) in enumerate(sheets(report).items(), start=len(report.charts) + 1):
-        written += _write_drawing(spec, folder / name)
+        written += write_drawing(spec, folder / name)
         watch(done)
     return written
 
@@ -43,7 +43,8 @@ def drawings(report: Report) -> int:
     return len(report.charts) + len(sheets(report))
 
 
-def _write_drawing(spec: Row, stem: Path) -> list[Path]:
+def write_drawing(spec: Row, stem: Path) -> list[Path]:
+    """Draw a chart into `.svg` and `.png` files of that name."""
     svg = vl_convert.vegalite_to_svg(all_printable(spec), vl_version=VEGA_LITE)
     png = vl_convert.svg_to_png(svg, scale=SHARPNESS)
     return [write_atomically(_file(stem, "svg"), svg.encode()), write_atomically(_file(stem, "png"), png)]
@@ -75,16 +76,17 @@ def sheets(report: Report) -> dict[str, Row]:
             if len(places) > 1:
                 charts = {heading: report.charts[place] for place, heading in places.items()}
                 above = f"{title} over the rounds"
-                found[f"{section.place}-{name}"] = _sheet(above, one.title, charts, report.runs)
+                found[f"{section.place}-{name}"] = sheet(above, one.title, charts, report.runs)
     for i, (sweep, places) in enumerate(report.sweeps):
         if len(places) > 1:
             charts = {heading: report.charts[place] for place, heading in places.items()}
             title = f"{sweep.attack}: final {sweep.metric.title} over {sweep.parameter}"
-            found[f"sweep{i}"] = _sheet(title, sweep.setting, charts, report.runs)
+            found[f"sweep{i}"] = sheet(title, sweep.setting, charts, report.runs)
     return found
 
 
-def _sheet(title: str, about: str, charts: Mapping[str, Chart], runs: list[Row]) -> Row:
+def sheet(title: str, about: str, charts: Mapping[str, Chart], runs: list[Row]) -> Row:
+    """Charts side by side under their headings, three in a row, with one legend."""
     panels = []
     for heading, chart in charts.items():
         panel = {name: value for name, value in standalone(chart, runs).items() if name != "config"}

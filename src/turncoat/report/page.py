@@ -50,7 +50,7 @@ def write_report(report: Report, path: Path | str, title: str) -> Path:
     values = fields(results)
     page = render(
         "page.html.j2",
-        _payload(report.charts, report),
+        payload_of(report.charts, report),
         title=title,
         facts=facts(results, len(seeds(results))),
         notices=report.notices,
@@ -74,7 +74,7 @@ def write_differences(differences: Differences, path: Path | str) -> Path:
     ]
     page = render(
         "compare.html.j2",
-        _payload(charts),
+        payload_of(charts),
         title=" and ".join(differences.names),
         facts=[f"{counted(len(differences.pairs), 'run')} in both"],
         notices=differences.notices,
@@ -120,7 +120,7 @@ def _resource(name: str) -> str:
     return (files("turncoat.report") / name).read_text(encoding="utf-8")
 
 
-def _payload(charts: Mapping[str, Chart], report: Report | None = None) -> Row:
+def payload_of(charts: Mapping[str, Chart], report: Report | None = None) -> Row:
     """What a page draws from: the runs once, and drawings that several charts share once."""
     specs: list[Row] = []
     numbers: dict[str, int] = {}

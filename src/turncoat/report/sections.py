@@ -110,7 +110,7 @@ class Report:
 
     def _section(self, place: str, comparison: Comparison) -> Section:
         metrics = metrics_of(comparison.results)
-        looks = {rule: self.looks[rule] for rule in comparison.rules}
+        looks = {rule: self.looks[rule] for rule in sorted(comparison.rules)}
         aggregate = {
             metric.title: self._panels(f"{place}-{metric.name}", comparison, metric, looks)
             for metric in (DISTANCE, COSINE)
@@ -127,7 +127,7 @@ class Report:
             headline=headline(comparison),
             heats=self._heats(place, comparison),
             details={metric: curves(metric, comparison.results, looks, singles=True) for metric in metrics},
-            legend=dict(sorted(looks.items())),
+            legend=looks,
             curves=self._panels(f"{place}-curves", comparison, comparison.metric, looks),
             aggregate=aggregate,
             time=self._put(f"{place}-time", phases(comparison)),

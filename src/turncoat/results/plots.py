@@ -41,7 +41,7 @@ def figure_of(results: Sequence[Result]) -> Row:
 
     looks = _looks("run", list(runs), legend=len(runs) > 1)
     if all(_rows(result, *PLANE) for result in results):
-        panels = [_trajectories(runs, looks), _curves("distance to the optimum", each("error"), looks, height=300)]
+        panels = in_the_plane(runs)
     elif len(runs) > 1:
         metrics = {"test accuracy": "test_accuracy", "test loss": "test_loss"}
         if all(_rows(result, "train_loss") for result in results):
@@ -55,6 +55,13 @@ def figure_of(results: Sequence[Result]) -> Row:
     panels = [panel for panel in panels if panel["data"]["values"]]
     datasets = {panel["data"]["name"]: panel["data"].pop("values") for panel in panels}
     return {"title": _title(results), "hconcat": panels, "datasets": datasets}
+
+
+def in_the_plane(runs: Mapping[str, Result]) -> list[Row]:
+    """Two panels, a line a run: the models' ways, and their distances to the optimum (S0, Figures 1 and 2)."""
+    looks = _looks("run", list(runs), legend=len(runs) > 1)
+    distances = {name: (result, "error") for name, result in runs.items()}
+    return [_trajectories(runs, looks), _curves("distance to the optimum", distances, looks, height=300)]
 
 
 def _title(results: Sequence[Result]) -> str:

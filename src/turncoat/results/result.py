@@ -225,7 +225,7 @@ class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if type(found) is not int or found != SCHEMA_VERSION:
             raise ResultError(f"{where} has schema_version {found!r}, this turncoat reads {SCHEMA_VERSION}")
         try:
-            return msgspec.convert(plain | {key: _read_numbers(plain[key]) for key in NUMBERS if key in plain}, cls)
+            return msgspec.convert(plain | {key: read_numbers(plain[key]) for key in NUMBERS if key in plain}, cls)
         except (msgspec.ValidationError, RecursionError) as error:
             raise ResultError(f"{where} is not a result of turncoat: {error}") from None
 
@@ -248,10 +248,10 @@ def spell_numbers(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _read_numbers(value: Any) -> Any:
+def read_numbers(value: Any) -> Any:
     """The inverse of `spell_numbers`."""
     if isinstance(value, dict):
-        return {key: _read_numbers(item) for key, item in value.items()}
+        return {key: read_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_read_numbers(item) for item in value]
+        return [read_numbers(item) for item in value]
     return NONFINITE.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""The four papers: their experiments, and their claims as code."""

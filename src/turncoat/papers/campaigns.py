@@ -1,0 +1,91 @@
+"""The experiments of the papers as campaigns: each run at the paper's scale, and the run that stands for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import msgspec
+
+from turncoat.campaign.grid import expand
+from turncoat.errors import SpecError
+from turncoat.registry import suggest
+from turncoat.results.settings import MACHINERY, seeds_text
+from turncoat.spec import Seeds, Spec, control, resolve, spell_field
+
+Scale = Literal["quick", "paper"]
+SCALES: tuple[Scale, ...] = ("quick", "paper")
+
+
+def cells(campaign: str, where: Mapping[str, Any], scale: str, device: str = "cpu") -> dict[Spec, Spec]:
+    """The paper's runs of a campaign with some values and their controls, and for each what stands for it at a scale.
+
+    Raises `SpecError` for a scale that does not exist.
+    """
+    if scale not in SCALES:
+        raise SpecError(f"unknown scale {scale!r}: {suggest(scale, SCALES)}")
+    papers, wanted = _papers(campaign), spelled(where)
+    found = [spec for spec in papers if meets(spec, wanted)]
+    controls = {control(spec) for spec in found}
+    changes = _table("quick").get(campaign, {}) if scale == "quick" else {}
+    seeds = [Seeds.derive(seed) for seed in changes.get("seed", ())]
+    kept = [spec for spec in papers if (meets(spec, wanted) or spec in controls) and (not seeds or spec.seed in seeds)]
+    return {spec: resolve(msgspec.structs.replace(_changed(spec, changes), device=device)) for spec in kept}
+
+
+def spelled(where: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Conditions with every value as a resolved spec has it: one, or a list of which any will do."""
+    return {
+        key: [spell_field(key, value) for value in (values if isinstance(values, list | tuple) else [values])]
+        for key, values in where.items()
+    }
+
+
+def meets(spec: Spec, wanted: Mapping[str, Sequence[Any]]) -> bool:
+    return all(getattr(spec, key) in values for key, values in wanted.items())
+
+
+def _changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
+    new = {}
+    for key, change in changes.items():
+        old = getattr(spec, key)
+        if isinstance(change, Mapping):
+            known = {spell_field(key, type(old)(given)): value for given, value in change.items()}
+            new[key] = known.get(old, old)
+        elif key != "seed":
+            new[key] = change
+    return msgspec.structs.replace(spec, **new)
+
+
+def shrunk(found: Mapping[Spec, Spec]) -> dict[str, list[tuple[str, str]]]:
+    """What is not as in the paper, by field: what it was there, and what it is."""
+    changes: dict[str, list[tuple[str, str]]] = {}
+    for paper, run in found.items():
+        for key in Spec.__struct_fields__:
+            pair = str(getattr(paper, key)), str(getattr(run, key))
+            if pair[0] != pair[1] and key not in MACHINERY and pair not in changes.setdefault(key, []):
+                changes[key].append(pair)
+    return {key: pairs for key, pairs in changes.items() if pairs}
+
+
+def seeds(specs: Iterable[Spec]) -> list[str]:
+    """The seeds that are run, in words."""
+    return list(dict.fromkeys(seeds_text(spec.seed) for spec in specs))
+
+
+def why(figure: str, claim: str) -> str:
+    """Why a claim fails, after a second look at our own code; nothing where nobody has looked."""
+    return " ".join(_table("why").get(figure, {}).get(claim, "").split())
+
+
+@cache
+def _papers(campaign: str) -> list[Spec]:
+    return expand(_table(campaign), campaign)
+
+
+@cache
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("turncoat.papers") / "specs" / f"{name}.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,104 @@
+"""A figure, table or theorem of a paper: what is run or computed for it, how it is drawn, and what it claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from turncoat.papers.campaigns import cells, why
+from turncoat.papers.evidence import Evidence, Run, Runs, Undecided, Verdict
+from turncoat.results.result import Result
+from turncoat.spec import Spec
+
+if TYPE_CHECKING:
+    from turncoat.papers.pictures import Picture
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of a paper, in our words and with its threshold, and the predicate that judges it.
+
+    `judge` takes what its figure has: runs, or what was computed. A `certain` claim is one of arithmetic or proof, on
+    which no seed has a say.
+    """
+
+    name: str
+    says: str
+    judge: Callable[[Any], Evidence] = field(repr=False)
+    certain: bool = False
+
+
+class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A claim, and what came of it, with the numbers in words."""
+
+    figure: str
+    claim: str
+    says: str
+    verdict: Verdict
+    numbers: list[str]
+    certain: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, table or theorem; `campaign` and `where` say what is run for it, or `computes` what is computed."""
+
+    id: str
+    title: str
+    claims: Sequence[Claim]
+    draws: Callable[[Any], list[Picture]] = field(repr=False, default=lambda found: [])
+    campaign: str = ""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    computes: Callable[[], Any] | None = field(repr=False, default=None)
+    note: str = ""
+    """What a reader of it has to know."""
+    needs: str = ""
+    """A data set that cannot be fetched, and stops nothing else where it is missing."""
+
+    @property
+    def paper(self) -> str:
+        return self.id.partition("-")[0]
+
+    def cells(self, scale: str, device: str = "cpu") -> dict[Spec, Spec]:
+        """The paper's runs, and for each the one that stands for it at a scale."""
+        return cells(self.campaign, self.where, scale, device) if self.campaign else {}
+
+    def judged(self, found: Any) -> list[Judgement]:
+        """Its claims, judged by its runs or by what was computed."""
+        return [self._judged(claim, found) for claim in self.claims]
+
+    def _judged(self, claim: Claim, found: Any) -> Judgement:
+        try:
+            if isinstance(found, Runs):
+                found.learnt()
+            evidence = claim.judge(found)
+        except Undecided as reason:
+            return self.undecided(claim, str(reason))
+        return self._judgement(claim, evidence.verdict, list(evidence.numbers))
+
+    def undecided(self, claim: Claim, reason: str) -> Judgement:
+        """What becomes of a claim of which nothing can be said."""
+        return self._judgement(claim, "undecided", [reason])
+
+    def _judgement(self, claim: Claim, verdict: Verdict, numbers: list[str]) -> Judgement:
+        return Judgement(
+            figure=self.id,
+            claim=claim.name,
+            says=claim.says,
+            verdict=verdict,
+            numbers=numbers,
+            certain=claim.certain,
+            why=why(self.id, claim.name) if verdict == "fails" else "",
+        )
+
+
+def runs_of(cells: Mapping[Spec, Spec], results: Iterable[Result]) -> Runs:
+    """The paper's runs that there are results for."""
+    found = {
+        msgspec.structs.replace(result.spec, gradients=None): result for result in results
+    }  # which the trainer chose
+    return Runs(Run(paper, found[spec]) for paper, spec in cells.items() if spec in found)
