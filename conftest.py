@@ -13,7 +13,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 settings.register_profile("turncoat", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("turncoat")
 
-SLOW = ("turncoat demo",)  # has a test of its own
+SLOW = ("turncoat demo", "turncoat reproduce all")  # have tests of their own
 
 
 def run_console(example: Example) -> None:

@@ -59,12 +59,12 @@ def reproduce(
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: finished runs lie in {output / scale}; the same command continues") from None
     from turncoat.papers.page import write_papers
+    from turncoat.papers.run import encode, keep
 
     pages = write_papers(shown, scale, output / scale)
+    keep(shown, output / scale)
     if json:
-        import msgspec
-
-        print(msgspec.json.encode([judgement for each in shown for judgement in each.judgements]).decode())
+        print(encode([judgement for each in shown for judgement in each.judgements]).decode(), end="")
         return
     _print(shown, pages)
 

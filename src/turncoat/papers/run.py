@@ -7,19 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from turncoat.campaign.run import run
 from turncoat.data import stored
 from turncoat.errors import DataUnavailableError, SpecError
 from turncoat.papers import s0, s1, s2, s3
+from turncoat.papers.evidence import Runs
 from turncoat.papers.figure import Figure, Judgement, runs_of
+from turncoat.papers.kept import save
 from turncoat.registry import suggest
+from turncoat.results.files import write_atomically
 from turncoat.results.result import Result
 from turncoat.spec import Spec
 
 PAPERS = {"S0": s0.FIGURES, "S1": s1.FIGURES, "S2": s2.FIGURES, "S3": s3.FIGURES}
 FIGURES = {figure.id: figure for figures in PAPERS.values() for figure in figures}
 ALL = "all"
-RUNS = "runs"
+RUNS, CLAIMS = "runs", "claims.json"  # of an output folder
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,24 @@ def _shown(figure: Figure, cells: Mapping[Spec, Spec], results: Sequence[Result]
         return Shown(figure, None, undecided, cells, missing)
     found = figure.computes() if figure.computes else runs_of(cells, results)
     return Shown(figure, found, figure.judged(found), cells)
+
+
+def keep(shown: Sequence[Shown], folder: Path | str) -> list[Path]:
+    """Write what to publish of a reproduction: each paper's runs as one small file, and all verdicts."""
+    folder, written = Path(folder), []
+    for paper in PAPERS:
+        results = {run.result.spec: run.result for each in shown if each.figure.paper == paper for run in _runs(each)}
+        written += [save(list(results.values()), folder / f"{paper}.json")] if results else []
+    judgements = [judgement for each in shown for judgement in each.judgements]
+    return [*written, write_atomically(folder / CLAIMS, encode(judgements))]
+
+
+def encode(judgements: Sequence[Judgement]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(judgements), indent=1) + b"\n"
+
+
+def _runs(shown: Shown) -> Runs:
+    return shown.found if isinstance(shown.found, Runs) else Runs([])
 
 
 def _missing(figure: Figure) -> str:
