@@ -10,7 +10,7 @@ from turncoat.stress.run import tier_1
 from turncoat.stress.suite import FOLDER, load_suite
 
 FROZEN = {
-    "standard-1.toml": "7db48a7bd7ed1d6ce51d680a8ffe81df5b90ad4a17a4719a1faac7041d06a012",
+    "standard-1.toml": "829b4ea496a80c901c90196d22b95f9e113026adeb4d4d2a58a08755f28de5d7",
     "recorded-1.npz": "1f40fc05c809305cc6023e035770eca3fd85034228dc462671144434cf0e05d2",
 }
 
