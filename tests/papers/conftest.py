@@ -3,7 +3,6 @@ import random
 import msgspec
 import pytest
 
-from turncoat.papers.figure import runs_of
 from turncoat.papers.run import FIGURES
 from turncoat.results import Environment, Record, Result
 
@@ -17,7 +16,9 @@ def made_up(spec, chance):
         records=[
             Record(round=t, extra={name: 3 * chance.random() for name in ("error", "theta_1", "theta_2")})
             if plane
-            else Record(round=t, test_accuracy=chance.random(), train_loss=3 * chance.random())
+            else Record(
+                round=t, test_accuracy=chance.random(), train_loss=3 * chance.random(), distance=chance.random()
+            )
             for t in rounds
         ],
         timings={"rule": chance.random()},
@@ -43,7 +44,7 @@ def make_runs():
         chance = random.Random(seed)
         cells = figure.cells(scale)
         results = [made_up(spec, chance) for spec in dict.fromkeys(cells.values())]
-        return cells, results, runs_of(cells, results)
+        return cells, results, figure.runs(cells, results)
 
     return make
 

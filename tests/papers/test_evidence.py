@@ -1,38 +1,47 @@
-"""Comparisons over seeds: what holds, fails, and stays open."""
+"""Comparisons over seeds: what holds, fails, and is undecided."""
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from turncoat.papers.evidence import (
     BEST,
+    EARLY,
     ERROR,
     FINAL,
+    FIRST_HALF,
     LEAST_ERROR,
+    LOG_LOSS,
     SECOND_HALF,
     SWING,
     WHOLE_WAY,
     Evidence,
+    NotLearnt,
+    Runs,
     Sample,
     Undecided,
     every,
     known,
+    measured,
     some,
 )
 from turncoat.papers.run import FIGURES
 from turncoat.results import Record
 
 VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=5)
+CHANCES = {"holds": (0.001, 0.999), "fails": (0.999, 0.001), "undecided": (0.4, 0.6)}
 
 
-def sample(*values):
-    return Sample(dict(enumerate(values)), "what")
+def sample(*values, percent=False):
+    return Sample(dict(enumerate(values)), "what", percent)
 
 
 def evidence(verdict):
-    return Evidence(verdict, (verdict,))
+    return Evidence(*CHANCES[verdict], (verdict,))
 
 
 @pytest.mark.parametrize(
@@ -52,12 +61,20 @@ def test_a_comparison_needs_the_whole_interval_on_its_side(values, bound, verdic
 
 @given(VALUES, st.floats(-10, 10))
 def test_at_most_mirrors_at_least(values, bound):
-    assert (sample(*values) <= bound).verdict == (sample(*(-value for value in values)) >= -bound).verdict
+    one, other = sample(*values) <= bound, sample(*(-value for value in values)) >= -bound
+    if sample(*values).mean != bound:
+        assert one.verdict == other.verdict
 
 
-def test_the_interval_is_students():
-    low, high = sample(1.0, 2.0, 3.0).interval
-    assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+def test_chances_are_students():
+    found = sample(1.0, 2.0, 3.0) >= 1.5
+    assert found.holds == pytest.approx(1 - t.cdf(0.5 / (1 / math.sqrt(3)), 2))
+    assert found.fails == pytest.approx(1 - found.holds)
+
+
+def test_accuracies_that_happen_to_agree_are_no_certainty():
+    assert (sample(0.099, 0.099, percent=True) <= 0.1).verdict == "undecided"
+    assert (sample(0.099, 0.099) <= 0.1).verdict == "holds"
 
 
 def test_two_samples_are_compared_seed_by_seed():
@@ -65,6 +82,8 @@ def test_two_samples_are_compared_seed_by_seed():
     assert (better >= noisy).verdict == "holds"
     assert (noisy >= better).verdict == "fails"
     assert (Sample({0: 0.9, 7: 0.1}, "other") >= noisy).verdict == "undecided"  # one seed in common
+    with pytest.raises(Undecided, match="no seed in common"):
+        Sample({7: 0.1}, "other") - noisy
 
 
 def test_near_is_both_ways():
@@ -73,8 +92,8 @@ def test_near_is_both_ways():
     assert sample(0.71, 0.72, 0.73).near(sample(0.50, 0.51, 0.52), 0.05).verdict == "fails"
 
 
-@pytest.mark.parametrize("a", ["holds", "fails", "undecided"])
-@pytest.mark.parametrize("b", ["holds", "fails", "undecided"])
+@pytest.mark.parametrize("a", CHANCES)
+@pytest.mark.parametrize("b", CHANCES)
 def test_three_valued_logic(a, b):
     both, either = evidence(a) & evidence(b), evidence(a) | evidence(b)
     assert both.verdict == ("fails" if "fails" in (a, b) else "undecided" if "undecided" in (a, b) else "holds")
@@ -82,31 +101,73 @@ def test_three_valued_logic(a, b):
     assert both.numbers == (a, b)
 
 
-def test_every_and_some():
-    assert every(map(evidence, ("holds", "holds"))).verdict == "holds"
-    assert some(map(evidence, ("fails", "holds", "undecided"))).verdict == "holds"
+def test_one_of_many_has_to_fail_by_more():
+    doubtful = Evidence(0.98, 0.02, ("doubtful",))
+    assert doubtful.verdict == "fails"
+    assert every([doubtful, evidence("holds")]).verdict == "undecided"
+    assert every([*[evidence("holds")] * 3, doubtful]).fails == pytest.approx(0.08)
+    assert some([*[evidence("fails")] * 3, ~doubtful]).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict"), [(0.4, "holds"), (0.2, "undecided"), (-0.2, "undecided"), (-0.4, "fails")]
+)
+def test_what_is_simulated_needs_three_standard_errors(margin, verdict):
+    assert measured(margin, 0.1, "").verdict == verdict
+
+
+def test_known():
+    assert known(True, "1 < 2").verdict == "holds"
     assert known(False, "1 > 2").verdict == "fails"
 
 
 def test_runs_are_chosen_by_the_papers_spellings(make_runs):
-    figure = FIGURES["S0-F1"]
-    _, _, runs = make_runs(figure)
+    _, _, runs = make_runs(FIGURES["S0-F1"])
     planned = runs.at(attack="nlp(objective=0)")
     assert {run.spec.attack for run in planned} == {"nlp(objective=0)"}
     assert {run.result.spec.attack for run in planned} == {"nlp(objective=0, budget=10000)"}
     assert len(runs.at(attack=["alie", "ipm()"])) == 10
     assert len(runs.without(attack="alie")) == len(runs) - 5
-    with pytest.raises(Undecided, match="no runs of krum"):
+    with pytest.raises(Undecided, match="no runs of Krum"):
         runs.at(rule="krum")
     assert set(runs.each("attack")) == {run.spec.attack for run in runs}
 
 
-def test_extremes_are_taken_seed_by_seed(make_runs):
+def test_extremes_are_those_of_the_means_over_the_seeds(make_runs):
     _, _, runs = make_runs(FIGURES["S0-F1"])
-    lowest, highest, mean = runs.lowest(ERROR), runs.highest(ERROR), runs.mean(ERROR)
-    assert len(lowest.of) == 5
-    assert all(lowest.of[seed] < mean.of[seed] < highest.of[seed] for seed in lowest.of)
-    assert "lowest of 11" in str(lowest)
+    means = {attack: met.of(ERROR).mean for attack, met in runs.each("attack").items()}
+    assert runs.lowest(ERROR).mean == min(means.values())
+    assert runs.highest(ERROR).mean == max(means.values())
+    assert str(runs.highest(ERROR)).startswith(runs.name(max(means, key=means.get)))
+    with pytest.raises(ValueError, match="11 settings where one is meant"):
+        runs.of(ERROR)
+
+
+def test_a_run_that_is_missing_leaves_open_what_it_is_about(make_runs):
+    figure = FIGURES["S0-F1"]
+    cells, results, _ = make_runs(figure)
+    runs = figure.runs(cells, [result for result in results if result.spec.attack != "alie"])
+    assert len(runs.at(attack="ipm()").of(ERROR).of) == 5
+    for ask in (lambda: runs.at(attack="alie").of(ERROR), lambda: runs.lowest(ERROR)):
+        with pytest.raises(Undecided, match="failed or is missing"):
+            ask()
+
+
+def test_only_the_control_of_a_setting_counts(make_runs):
+    figure = FIGURES["S3-T2"]
+    cells, results, _ = make_runs(figure)
+
+    def reached(result):
+        poor = result.spec.rule == "mean" and result.spec.split == "dirichlet(beta=0.3)"
+        return msgspec.structs.replace(result, records=[Record(round=9, test_accuracy=0.1 if poor else 0.9)])
+
+    runs = figure.runs(cells, map(reached, results)).at(rule="dnc", attack="min_max")
+    assert runs.at(split="dirichlet(beta=0.5)").of(BEST).mean == 0.9
+    with pytest.raises(NotLearnt, match=r"the control on cifar10/alexnet reached 10\.0%, of at least 40%"):
+        runs.at(split="dirichlet(beta=0.3)").of(BEST)
+    without = figure.runs(cells, [result for result in results if result.spec.rule != "mean"])
+    with pytest.raises(Undecided, match="the control on cifar10/alexnet failed or is missing"):
+        without.at(rule="dnc", attack="min_max", split="dirichlet(beta=0.5)").of(BEST)
 
 
 def test_measures(make_runs):
@@ -115,21 +176,29 @@ def test_measures(make_runs):
     assert ERROR.of(result) == distances[-1]
     assert LEAST_ERROR.of(result) == min(distances)
     assert WHOLE_WAY.of(result) == pytest.approx(sum(distances) / 8)
+    assert FIRST_HALF.of(result) == pytest.approx(sum(distances[:4]) / 4)
     assert SECOND_HALF.of(result) == pytest.approx(sum(distances[4:]) / 4)
     with pytest.raises(Undecided, match="no test accuracy"):
         FINAL.of(result)
 
 
 def test_what_is_no_number_is_the_worst(make_result):
-    broken = make_result(records=[Record(round=0, test_accuracy=0.5), Record(round=1, test_accuracy=math.nan)])
+    broken = make_result(
+        [Record(round=0, test_accuracy=0.5), Record(round=1, test_accuracy=math.nan, train_loss=math.inf)]
+    )
     assert FINAL.of(broken) == 0
     assert BEST.of(broken) == 0.5
-    far = make_result(records=[Record(round=1, extra={"error": math.inf})])
-    assert ERROR.of(far) == 1e31
+    assert LOG_LOSS.of(broken) == pytest.approx(31)
+    assert ERROR.of(make_result([Record(round=1, extra={"error": math.inf})])) == 1e31
 
 
-def test_the_swing_is_that_of_the_last_quarter(make_result):
+def test_early_and_late(make_result):
     values = [0.0, 1.0, 0.0, 1.0, 0.5, 0.5, 0.4, 0.6]
-    assert SWING.of(make_result(records=[Record(round=t, test_accuracy=v) for t, v in enumerate(values)])) == (
-        pytest.approx(0.1)
-    )
+    result = make_result([Record(round=t, test_accuracy=value) for t, value in enumerate(values)])
+    assert EARLY.of(result) == pytest.approx(0.5)
+    assert SWING.of(result) == pytest.approx(0.1)
+
+
+def test_nothing_comes_of_nothing():
+    with pytest.raises(Undecided):
+        Runs([]).highest(FINAL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -90,7 +90,7 @@ def run(
         raise SpecError(f"one run's attack can be saved, and these are {len(specs)} runs")
     store = Store(folder)
     with store.held():
-        _obtain(specs)
+        obtain(specs)
         todo = survey(specs, folder)
         if save_attack is not None:
             todo = replace(todo, cells=[msgspec.structs.replace(todo.cells[0], status="new")])
@@ -118,8 +118,8 @@ def _positive(name: str, value: Number) -> Number:
     return value
 
 
-def _obtain(specs: Sequence[Spec]) -> None:
-    """Fetch the data sets that are not here."""
+def obtain(specs: Iterable[Spec]) -> None:
+    """Fetch the data sets of some runs that are not here; raises `DataUnavailableError`."""
     for name in {task_parts(task)[0].name for task in {spec.task for spec in specs}}:
         if not registry.is_own(name) and "formats" in registry.find("dataset", name).traits:
             stored.obtain(name)

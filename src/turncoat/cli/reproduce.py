@@ -24,6 +24,7 @@ def reproduce(
     engine: Engine = "local",
     address: Address = None,
     device: Annotated[str, Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    retry_failed: Annotated[bool, Option(help="Try runs again that failed before.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,6 +54,7 @@ def reproduce(
             engine=engine,
             address=address,
             device=device,
+            retry_failed=retry_failed,
             progress=not quiet,
             told=told,
         )

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -16,24 +16,24 @@ from turncoat.registry import suggest
 from turncoat.results.settings import MACHINERY, seeds_text
 from turncoat.spec import Seeds, Spec, control, resolve, spell_field
 
-Scale = Literal["quick", "paper"]
-SCALES: tuple[Scale, ...] = ("quick", "paper")
+SCALES = ("quick", "paper")
 
 
-def cells(campaign: str, where: Mapping[str, Any], scale: str, device: str = "cpu") -> dict[Spec, Spec]:
-    """The paper's runs of a campaign with some values and their controls, and for each what stands for it at a scale.
-
-    Raises `SpecError` for a scale that does not exist.
-    """
-    if scale not in SCALES:
-        raise SpecError(f"unknown scale {scale!r}: {suggest(scale, SCALES)}")
-    papers, wanted = _papers(campaign), spelled(where)
-    found = [spec for spec in papers if meets(spec, wanted)]
-    controls = {control(spec) for spec in found}
+def cells(campaign: str, where: Sequence[Mapping[str, Any]], scale: str, device: str = "cpu") -> dict[Spec, Spec]:
+    """A paper's runs that meet any of some conditions, with their controls, and for each the run that stands for it."""
+    papers, wanted = _papers(campaign), [spelled(each) for each in where]
+    found = {spec for spec in papers if any(meets(spec, each) for each in wanted)}
+    found |= {control(spec) for spec in found}
     changes = _table("quick").get(campaign, {}) if scale == "quick" else {}
     seeds = [Seeds.derive(seed) for seed in changes.get("seed", ())]
-    kept = [spec for spec in papers if (meets(spec, wanted) or spec in controls) and (not seeds or spec.seed in seeds)]
+    kept = [spec for spec in papers if spec in found and (not seeds or spec.seed in seeds)]
     return {spec: resolve(msgspec.structs.replace(_changed(spec, changes), device=device)) for spec in kept}
+
+
+def check_scale(scale: str) -> None:
+    """Raise `SpecError` for a scale that does not exist."""
+    if scale not in SCALES:
+        raise SpecError(f"unknown scale {scale!r}: {suggest(scale, SCALES)}")
 
 
 def spelled(where: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -53,8 +53,11 @@ def _changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
     for key, change in changes.items():
         old = getattr(spec, key)
         if isinstance(change, Mapping):
-            known = {spell_field(key, type(old)(given)): value for given, value in change.items()}
-            new[key] = known.get(old, old)
+            known = {
+                str(spell_field(key, given)) if isinstance(old, str) else given: value
+                for given, value in change.items()
+            }
+            new[key] = known.get(str(old), old)
         elif key != "seed":
             new[key] = change
     return msgspec.structs.replace(spec, **new)
@@ -71,9 +74,10 @@ def shrunk(found: Mapping[Spec, Spec]) -> dict[str, list[tuple[str, str]]]:
     return {key: pairs for key, pairs in changes.items() if pairs}
 
 
-def seeds(specs: Iterable[Spec]) -> list[str]:
-    """The seeds that are run, in words."""
-    return list(dict.fromkeys(seeds_text(spec.seed) for spec in specs))
+def seeds(campaign: str, found: Iterable[Spec]) -> str:
+    """The seeds that are run, and of how many, in words."""
+    run, papers = ({seeds_text(spec.seed): None for spec in specs} for specs in (found, _papers(campaign)))
+    return ", ".join(run) + f" of {len(papers)}" * (len(papers) > len(run))
 
 
 def why(figure: str, claim: str) -> str:

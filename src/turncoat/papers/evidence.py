@@ -1,4 +1,4 @@
-"""What results say of a sentence: numbers over seeds, and comparisons that hold, fail or stay open."""
+"""What results say of a sentence: numbers over seeds, and comparisons that hold, fail or stay undecided."""
 
 from __future__ import annotations
 
@@ -8,53 +8,58 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from turncoat.papers.campaigns import meets, spelled
 from turncoat.results.metric import ACCURACY, LOSSES, Metric
 from turncoat.results.result import Result
-from turncoat.results.settings import CLEAN, attack_text
-from turncoat.spec import Seeds, Spec
+from turncoat.results.settings import attack_text, seeds_text
+from turncoat.spec import Seeds, Spec, control, task_parts
 
 Verdict = Literal["holds", "fails", "undecided"]
-SURE = 0.95  # of the interval over the seeds
+UNSURE = 0.025  # chance, on either side, of an interval of 95 %
+FINEST = 0.002  # of an accuracy: what a test set can tell, when seeds happen to agree
 WORST = 1e31  # what a loss that is no number counts as (S0)
+QUARTER = 0.25  # of a run: its beginning or end
 RULE_PHASE = "rule"  # of a run, in its timings
-LATE = 0.25  # of a run: its end, over which it swings
-FLOORS = {"mnist": 0.90, "fashion_mnist": 0.75, "cifar10": 0.40}  # accuracy from which a control has learnt
+FLOORS = {"mnist": 0.90, "fashion_mnist": 0.75, "cifar10": 0.40, "svhn": 0.60}  # from which a control has learnt
 
 
 class Undecided(Exception):  # noqa: N818
-    """Why nothing can be said: cells that are missing, a control that did not learn."""
+    """Why nothing can be said of a claim."""
+
+
+class NotLearnt(Undecided):
+    """A control, the plain mean that nobody attacks, stayed below the floor of its data set."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a comparison came to, with its numbers in words."""
+    """What one or several comparisons came to, with their numbers in words.
 
-    verdict: Verdict
+    `holds` is the chance of numbers like these where the sentence is false, `fails` where it is true.
+    """
+
+    holds: float
+    fails: float
     numbers: tuple[str, ...]
 
+    @property
+    def verdict(self) -> Verdict:
+        return "holds" if self.holds <= UNSURE else "fails" if self.fails <= UNSURE else "undecided"
+
     def __and__(self, other: Evidence) -> Evidence:
-        """Fails where one fails, holds where both hold."""
-        return Evidence(_least(self.verdict, other.verdict), self.numbers + other.numbers)
+        """That both hold. One of k that fails has to be k times as sure (Bonferroni)."""
+        a, b = len(self.numbers), len(other.numbers)
+        fails = min(self.fails / a, other.fails / b) * (a + b)
+        return Evidence(max(self.holds, other.holds), min(fails, 1.0), self.numbers + other.numbers)
 
     def __or__(self, other: Evidence) -> Evidence:
-        """Holds where one holds, fails where both fail."""
-        return Evidence(
-            _opposite(_least(_opposite(self.verdict), _opposite(other.verdict))), self.numbers + other.numbers
-        )
+        """That at least one holds."""
+        return ~(~self & ~other)
 
     def __invert__(self) -> Evidence:
-        return Evidence(_opposite(self.verdict), self.numbers)
-
-
-def _least(a: Verdict, b: Verdict) -> Verdict:
-    order: tuple[Verdict, ...] = ("fails", "undecided", "holds")
-    return order[min(order.index(a), order.index(b))]
-
-
-def _opposite(verdict: Verdict) -> Verdict:
-    opposites: dict[Verdict, Verdict] = {"holds": "fails", "fails": "holds", "undecided": "undecided"}
-    return opposites[verdict]
+        return Evidence(self.fails, self.holds, self.numbers)
 
 
 def every(found: Iterable[Evidence]) -> Evidence:
@@ -68,16 +73,21 @@ def some(found: Iterable[Evidence]) -> Evidence:
 
 
 def known(true: bool, numbers: str) -> Evidence:
-    """What is computed without chance, or to within an error that `numbers` states."""
-    return Evidence("holds" if true else "fails", (numbers,))
+    """What is computed without chance."""
+    return Evidence(float(not true), float(true), (numbers,))
+
+
+def measured(margin: float, error: float, numbers: str) -> Evidence:
+    """That a margin is at least 0, of which the standard error is known: beyond 3 of them, it is or it is not."""
+    return Evidence(float(margin < 3 * error), float(margin > -3 * error), (numbers,))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number a seed, and what it is; comparisons are judged by the t-interval of the mean over the seeds.
+    """One number a seed, and what it is; comparisons are one-sided t-tests of the mean over the seeds.
 
-    A comparison holds where the whole 95 % interval is on the right side, fails where it is on the other, and stays
-    open in between, as it always does with a single seed.
+    With a 95 % interval in mind: a comparison holds where all of it is on the right side, fails where all of it is on
+    the other, and is undecided in between, as it always is with a single seed.
     """
 
     of: Mapping[int, float]
@@ -86,69 +96,64 @@ class Sample:
 
     def __sub__(self, other: Sample) -> Sample:
         """The difference, seed by seed, over the seeds that both have."""
-        seeds = [seed for seed in self.of if seed in other.of]
-        return Sample({seed: self.of[seed] - other.of[seed] for seed in seeds}, f"{self} less {other}", self.percent)
+        shared = {seed: self.of[seed] - other.of[seed] for seed in self.of if seed in other.of}
+        if not shared:
+            raise Undecided(f"no seed in common: {self.what}; {other.what}")
+        return Sample(shared, f"{self} less {other}", self.percent)
 
     def __mul__(self, factor: float) -> Sample:
         return Sample(
             {seed: factor * value for seed, value in self.of.items()}, f"{factor:g} x {self.what}", self.percent
         )
 
+    def __add__(self, shift: float) -> Sample:
+        return Sample(
+            {seed: value + shift for seed, value in self.of.items()}, f"{self.what} + {shift:g}", self.percent
+        )
+
     def __ge__(self, bound: Sample | float) -> Evidence:
-        return self._against(bound, 1, "at least")
+        return self._against(bound, "at least")
 
     def __le__(self, bound: Sample | float) -> Evidence:
-        return self._against(bound, -1, "at most")
+        return ~self._against(bound, "at most")
 
     def near(self, other: Sample, within: float) -> Evidence:
         """That both are the same to within so much, either way."""
         apart = self - other
-        return every([apart._judged(1, -within, "no less than", self), apart._judged(-1, within, "no more than", self)])
+        return (apart >= -within) & (apart <= within)
 
-    def _against(self, bound: Sample | float, sign: int, words: str) -> Evidence:
+    def _against(self, bound: Sample | float, words: str) -> Evidence:
         if isinstance(bound, Sample):
-            low, high = (self - bound).interval
-            said = f"{self}; {words}: {bound}; difference {self._text(low)} to {self._text(high)}"
-            return Evidence(_verdict(low, high, sign), (said,))
-        return self._judged(sign, bound, words, self)
+            return (self - bound)._above(0.0, f"{self}; {words} {bound}")
+        return self._above(bound, f"{self}; {words} {self._text(bound)}")
 
-    def _judged(self, sign: int, bound: float, words: str, shown: Sample) -> Evidence:
-        low, high = (edge - bound for edge in self.interval)
-        about = f"{shown}" if shown is self else f"{self.what}: {self._text(self.mean)}"
-        return Evidence(_verdict(low, high, sign), (f"{about}; {words} {self._text(bound)}",))
+    def _above(self, bound: float, numbers: str) -> Evidence:
+        from scipy.stats import t
+
+        if len(self.of) < 2:
+            return Evidence(1.0, 1.0, (f"{numbers}; one seed",))
+        margin = self.mean - bound
+        statistic = margin / self.error if self.error else math.copysign(math.inf, margin or 1.0)
+        below = float(t.cdf(statistic, len(self.of) - 1))
+        return Evidence(1 - below, below, (numbers,))
 
     @property
     def mean(self) -> float:
         return sum(self.of.values()) / len(self.of)
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the mean by Student's t; without end for one seed."""
-        values = list(self.of.values())
-        if len(values) < 2:
-            return -math.inf, math.inf
-        from scipy.stats import t
-
-        mean = self.mean
-        error = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
-        reach = float(t.ppf((1 + SURE) / 2, len(values) - 1)) * error
-        return mean - reach, mean + reach
+    def error(self) -> float:
+        """The standard error of the mean, of two seeds or more."""
+        n, mean = len(self.of), self.mean
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in self.of.values()) / (n - 1))
+        return max(deviation, FINEST if self.percent else 0.0) / math.sqrt(n)
 
     def _text(self, value: float) -> str:
-        if math.isinf(value):
-            return "unknown"
         return f"{100 * value:.1f} %" if self.percent else f"{value:.3g}"
 
     def __str__(self) -> str:
-        low, high = self.interval
-        spread = f"±{self._text((high - low) / 2)}" if math.isfinite(high) else " (one seed)"
+        spread = f"±{self._text(self.error)}" if len(self.of) > 1 else ""
         return f"{self.what} {self._text(self.mean)}{spread}"
-
-
-def _verdict(low: float, high: float, sign: int) -> Verdict:
-    """Whether an interval of margins lies above 0, below it, or around it."""
-    low, high = (low, high) if sign > 0 else (-high, -low)
-    return "holds" if low >= 0 else "fails" if high < 0 else "undecided"
 
 
 @dataclass(frozen=True)
@@ -164,18 +169,6 @@ def _final(metric: Metric) -> Callable[[Result], float]:
     return lambda result: _number(metric.final(result), metric)
 
 
-def _best(result: Result) -> float:
-    return _number(result.best_accuracy, ACCURACY)
-
-
-def _swing(result: Result) -> float:
-    """The standard deviation of the accuracy over the last quarter of a run."""
-    values = ACCURACY.values(result)
-    late = values[-max(2, round(LATE * len(values))) :]
-    mean = sum(late) / len(late)
-    return math.sqrt(sum((value - mean) ** 2 for value in late) / len(late))
-
-
 def _number(value: float | None, metric: Metric) -> float:
     if value is None:
         raise Undecided(f"no {metric.title} was measured")
@@ -184,46 +177,69 @@ def _number(value: float | None, metric: Metric) -> float:
     return 0.0 if metric.higher_is_better else WORST
 
 
-def _way(fraction: float) -> Callable[[Result], float]:
-    """The mean distance to the optimum over the last part of a run, from its start on where the fraction is 1."""
-
-    def mean(result: Result) -> float:
-        values = _distances(result)
-        late = values[-max(1, round(fraction * len(values))) :]
-        return sum(late) / len(late)
-
-    return mean
+def _accuracies(result: Result, start: float, stop: float) -> list[float]:
+    """Those of a part of a run, two at least."""
+    values = [_number(value, ACCURACY) for value in ACCURACY.values(result)]
+    first = min(round(start * len(values)), len(values) - 2)
+    return values[first : max(first + 2, round(stop * len(values)))]
 
 
-def _distances(result: Result) -> list[float]:
-    """The distance to the optimum after each step."""
-    return [_number(record.extra["error"], Metric("error", "error")) for record in result.records if record.round]
+def _distances(result: Result, start: float = 0.0, stop: float = 1.0) -> list[float]:
+    """The distances to the optimum after the steps of a part of a run."""
+    values = [_number(record.extra.get("error"), ERROR_METRIC) for record in result.records if record.round]
+    return values[round(start * len(values)) : round(stop * len(values))]
 
 
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _deviation(values: list[float]) -> float:
+    mean = _mean(values)
+    return math.sqrt(_mean([(value - mean) ** 2 for value in values]))
+
+
+ERROR_METRIC = Metric("error", "distance to the optimum")
 FINAL = Measure("final accuracy", _final(ACCURACY), percent=True)
-BEST = Measure("best accuracy", _best, percent=True)
-SWING = Measure("swing of the late accuracy", _swing, percent=True)
-RULE_SECONDS = Measure("seconds in the rule", lambda result: result.timings[RULE_PHASE])
-LOSS = Measure("final training loss", _final(LOSSES[1]))
+BEST = Measure("best accuracy", lambda result: _number(result.best_accuracy, ACCURACY), percent=True)
+EARLY = Measure("accuracy in the first quarter", lambda result: _mean(_accuracies(result, 0, QUARTER)), percent=True)
+SWING = Measure(
+    "swing of the accuracy in the last quarter", lambda result: _deviation(_accuracies(result, 1 - QUARTER, 1)), True
+)
+LOG_LOSS = Measure("log10 of the final training loss", lambda result: math.log10(max(_final(TRAINING)(result), 1e-30)))
+TRAINING = LOSSES[1]
+PASSED = Measure("distance of the aggregate to the honest mean", lambda result: _mean(_passed(result)))
+ERROR = Measure("final distance to the optimum", lambda result: _distances(result)[-1])
 LEAST_ERROR = Measure("smallest distance to the optimum", lambda result: min(_distances(result)))
-ERROR = Measure("final distance to the optimum", _final(Metric("error", "error")))
-WHOLE_WAY = Measure("mean distance to the optimum", _way(1.0))
-SECOND_HALF = Measure("mean distance in the second half", _way(0.5))
+WHOLE_WAY = Measure("mean distance to the optimum", lambda result: _mean(_distances(result)))
+FIRST_HALF = Measure("mean distance in the first half", lambda result: _mean(_distances(result, 0, 0.5)))
+SECOND_HALF = Measure("mean distance in the second half", lambda result: _mean(_distances(result, 0.5)))
+RULE_SECONDS = Measure("seconds in the rule", lambda result: result.timings[RULE_PHASE])
+
+
+def _passed(result: Result) -> list[float]:
+    metric = Metric("distance", "distance of the aggregate")
+    values = [record.distance for record in result.records if record.distance is not None]
+    return [_number(value, metric) for value in values or [None]]
 
 
 class Run(NamedTuple):
-    """A run, and the run of the paper that it stands for: the same one, or a larger one."""
+    """A run of a paper, and the result of the run that stands for it; None where that failed or was not run."""
 
     spec: Spec
     """The paper's."""
-    result: Result
+    result: Result | None
 
 
 class Runs:
     """Some runs of an experiment, from which claims take what they are about."""
 
-    def __init__(self, runs: Iterable[Run], named: str = "") -> None:
-        self.runs, self.named = list(runs), named
+    def __init__(self, runs: Iterable[Run], names: Mapping[str, str] | None = None) -> None:
+        self.runs, self.named = list(runs), ""
+        self.names = names or {}
+        """What the paper calls rules, attacks and splits, by their spelling."""
+        self.whole = self
+        """All runs of the figure, among them the controls."""
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
@@ -231,66 +247,100 @@ class Runs:
     def __len__(self) -> int:
         return len(self.runs)
 
-    def at(self, **fields: object) -> Runs:
-        """Those whose specification has these values, one or any of a list; `attack="none"` is without attackers.
+    @property
+    def done(self) -> Iterator[tuple[Spec, Result]]:
+        """Those that there are results of."""
+        return ((spec, result) for spec, result in self.runs if result is not None)
 
-        Raises `Undecided` where there are none.
-        """
+    def at(self, **fields: object) -> Runs:
+        """Those whose specification has these values, one or any of a list; raises `Undecided` where there are none."""
         wanted = spelled(fields)
         found = [run for run in self if meets(run.spec, wanted)]
-        words = [_words(key, values) for key, values in wanted.items()]
-        named = ", ".join(word for word in (self.named, *words) if word)
+        words = [_words(key, list(map(self.name, values))) for key, values in wanted.items() if len(values) <= 3]
+        named = ", ".join(filter(None, [self.named, *words]))
         if not found:
             raise Undecided(f"no runs of {named}")
-        return Runs(found, named)
+        return self._part(found, named)
 
     def without(self, **fields: object) -> Runs:
         """Those whose specification has none of these values."""
         wanted = spelled(fields)
         left = [run for run in self if not any(meets(run.spec, {key: values}) for key, values in wanted.items())]
-        if not left:
-            raise Undecided(f"no runs of {self.named} but those")
-        return Runs(left, self.named)
+        return self._part(left, self.named)
+
+    def _part(self, runs: list[Run], named: str) -> Runs:
+        part = Runs(runs, self.names)
+        part.named, part.whole = named, self.whole
+        return part
+
+    def name(self, value: object) -> str:
+        """What the paper calls a rule, an attack or a split."""
+        return self.names.get(str(value), attack_text(str(value)))
 
     def each(self, key: str) -> dict[object, Runs]:
         """The runs by a field of their specification, in the order in which its values come."""
         return {value: self.at(**{key: value}) for value in dict.fromkeys(getattr(run.spec, key) for run in self)}
 
-    def mean(self, measure: Measure) -> Sample:
-        return self._over(measure, lambda values: sum(values) / len(values), "mean")
+    def of(self, measure: Measure) -> Sample:
+        """A number a seed, of runs that differ in nothing else."""
+        cells = self._cells()
+        if len(cells) != 1:
+            raise ValueError(f"{self.named}: {len(cells)} settings where one is meant")
+        return self._sample(next(iter(cells.values())), measure)
 
     def lowest(self, measure: Measure) -> Sample:
-        return self._over(measure, min, "lowest")
+        """That of the setting whose mean over the seeds is lowest."""
+        return min(self._samples(measure), key=lambda sample: sample.mean)
 
     def highest(self, measure: Measure) -> Sample:
-        return self._over(measure, max, "highest")
+        """That of the setting whose mean over the seeds is highest."""
+        return max(self._samples(measure), key=lambda sample: sample.mean)
 
-    def _over(self, measure: Measure, pick: Callable[[list[float]], float], word: str) -> Sample:
-        """A number a seed: over the runs of that seed, of which each seed has to have the same number."""
-        values: dict[int, list[float]] = {}
-        for spec, result in self:
-            assert isinstance(spec.seed, Seeds)
-            values.setdefault(spec.seed.data, []).append(measure.of(result))
-        most = max(map(len, values.values()), default=0)
-        whole = {seed: pick(found) for seed, found in values.items() if len(found) == most}
-        if not whole:
+    def _samples(self, measure: Measure) -> list[Sample]:
+        return [self._sample(runs, measure) for runs in self._cells().values()]
+
+    def _cells(self) -> dict[Spec, list[Run]]:
+        """The runs that differ in nothing but the seed."""
+        found: dict[Spec, list[Run]] = {}
+        for run in self:
+            found.setdefault(_unseeded(run.spec), []).append(run)
+        if not found:
             raise Undecided(f"no runs of {self.named}")
-        of = f"{word} of {most}: " if most > 1 else ""
-        return Sample(whole, f"{self.named}: {of}{measure.name}", measure.percent)
+        return found
 
-    def learnt(self) -> None:
-        """Raise `Undecided` where a control, the plain mean that nobody attacks, stays below its data set's floor."""
-        for _, result in self:
-            floor = FLOORS.get(result.spec.task.partition("/")[0])
-            clean = result.spec.rule == "mean" and result.spec.attack == CLEAN
-            if clean and floor and _best(result) < floor:
-                raise Undecided(
-                    f"did not learn: the control on {result.spec.task} reached {_best(result):.1%} of {floor:.0%}"
-                )
+    def _sample(self, runs: list[Run], measure: Measure) -> Sample:
+        found = {}
+        for spec, result in runs:
+            if result is None:
+                raise Undecided(f"a run of {self.named} failed or is missing: seed {seeds_text(spec.seed)}")
+            assert isinstance(spec.seed, Seeds)
+            found[spec.seed.data] = measure.of(result)
+        self._learnt(runs[0].spec)
+        several = len(self) > len(runs)
+        named = ", ".join(filter(None, [self.named, self.name(runs[0].spec.attack) if several else ""]))
+        return Sample(found, f"{named}: {measure.name}", measure.percent)
+
+    def _learnt(self, spec: Spec) -> None:
+        """Raise `NotLearnt` where the control of a setting, over its seeds, stays below the floor of its data set."""
+        wanted = _unseeded(control(spec))
+        dataset, _ = task_parts(spec.task)
+        floor = FLOORS.get(dataset.name)
+        if floor is None:
+            return
+        reached = [
+            BEST.of(result)
+            for other, result in self.whole.done
+            if _unseeded(control(other)) == wanted == _unseeded(other)
+        ]
+        if not reached:
+            raise Undecided(f"the control on {spec.task} failed or is missing")
+        if _mean(reached) < floor:
+            raise NotLearnt(f"the control on {spec.task} reached {_mean(reached):.1%}, of at least {floor:.0%}")
 
 
-def _words(key: str, values: list[object]) -> str:
-    if len(values) > 3:
-        return ""
-    names = " or ".join(attack_text(value) if key == "attack" else str(value) for value in map(str, values))
-    return names if key in ("rule", "attack", "split", "task") else f"{key} = {names}"
+def _unseeded(spec: Spec) -> Spec:
+    return msgspec.structs.replace(spec, seed=0)
+
+
+def _words(key: str, texts: list[str]) -> str:
+    return " or ".join(texts) if key in ("rule", "attack", "split", "task") else f"{key} = {' or '.join(texts)}"

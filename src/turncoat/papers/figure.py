@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turncoat.papers.campaigns import cells, why
-from turncoat.papers.evidence import Evidence, Run, Runs, Undecided, Verdict
+from turncoat.papers.evidence import Evidence, NotLearnt, Run, Runs, Undecided, Verdict
 from turncoat.results.result import Result
-from turncoat.spec import Spec
+from turncoat.spec import Spec, spell_field
 
 if TYPE_CHECKING:
     from turncoat.papers.pictures import Picture
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Claim:
     """A sentence of a paper, in our words and with its threshold, and the predicate that judges it.
 
-    `judge` takes what its figure has: runs, or what was computed. A `certain` claim is one of arithmetic or proof, on
-    which no seed has a say.
+    `judge` takes what its figure has: runs, or what was computed. A `computed` claim is one of arithmetic or theory,
+    for which nothing is trained.
     """
 
     name: str
     says: str
     judge: Callable[[Any], Evidence] = field(repr=False)
-    certain: bool = False
+    computed: bool = False
 
 
 class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,8 +39,15 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     says: str
     verdict: Verdict
     numbers: list[str]
-    certain: bool = False
+    computed: bool = False
+    learnt: bool = True
+    """False where a control did not learn, which leaves it undecided."""
     why: str = ""
+
+
+def canonical(**fields: Mapping[str, str]) -> dict[str, str]:
+    """What a paper calls rules, attacks and splits, by their spelling in results."""
+    return {spell_field(field, spelled): name for field, names in fields.items() for spelled, name in names.items()}
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,13 @@ class Figure:
     claims: Sequence[Claim]
     draws: Callable[[Any], list[Picture]] = field(repr=False, default=lambda found: [])
     campaign: str = ""
-    where: Mapping[str, Any] = field(default_factory=dict)
+    where: Sequence[Mapping[str, Any]] = ({},)
+    """Of the campaign, what has all these values; or those of any, where there are several."""
     computes: Callable[[], Any] | None = field(repr=False, default=None)
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the paper calls rules, attacks and splits."""
     note: str = ""
     """What a reader of it has to know."""
-    needs: str = ""
-    """A data set that cannot be fetched, and stops nothing else where it is missing."""
 
     @property
     def paper(self) -> str:
@@ -73,32 +81,28 @@ class Figure:
 
     def _judged(self, claim: Claim, found: Any) -> Judgement:
         try:
-            if isinstance(found, Runs):
-                found.learnt()
             evidence = claim.judge(found)
         except Undecided as reason:
-            return self.undecided(claim, str(reason))
+            return self.undecided(claim, str(reason), learnt=not isinstance(reason, NotLearnt))
         return self._judgement(claim, evidence.verdict, list(evidence.numbers))
 
-    def undecided(self, claim: Claim, reason: str) -> Judgement:
+    def undecided(self, claim: Claim, reason: str, learnt: bool = True) -> Judgement:
         """What becomes of a claim of which nothing can be said."""
-        return self._judgement(claim, "undecided", [reason])
+        return self._judgement(claim, "undecided", [reason], learnt)
 
-    def _judgement(self, claim: Claim, verdict: Verdict, numbers: list[str]) -> Judgement:
+    def _judgement(self, claim: Claim, verdict: Verdict, numbers: list[str], learnt: bool = True) -> Judgement:
         return Judgement(
             figure=self.id,
             claim=claim.name,
             says=claim.says,
             verdict=verdict,
             numbers=numbers,
-            certain=claim.certain,
+            computed=claim.computed,
+            learnt=learnt,
             why=why(self.id, claim.name) if verdict == "fails" else "",
         )
 
-
-def runs_of(cells: Mapping[Spec, Spec], results: Iterable[Result]) -> Runs:
-    """The paper's runs that there are results for."""
-    found = {
-        msgspec.structs.replace(result.spec, gradients=None): result for result in results
-    }  # which the trainer chose
-    return Runs(Run(paper, found[spec]) for paper, spec in cells.items() if spec in found)
+    def runs(self, cells: Mapping[Spec, Spec], results: Iterable[Result]) -> Runs:
+        """The paper's runs of some cells, with the results that there are."""
+        found = {msgspec.structs.replace(result.spec, gradients=None): result for result in results}
+        return Runs((Run(paper, found.get(spec)) for paper, spec in cells.items()), self.names)

@@ -15,7 +15,7 @@ from turncoat.results.result import Environment, Record, Result, read_numbers, s
 from turncoat.spec import Spec, from_mapping, resolve
 
 VERSION = 1
-MEASURED = ("test_accuracy", "train_loss", "error", "theta_1", "theta_2")
+MEASURED = ("test_accuracy", "train_loss", "distance", "error", "theta_1", "theta_2")
 DIGITS = 5  # significant, of what was measured
 
 
@@ -29,7 +29,7 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Collection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Runs of one environment and code, with the fields that all share."""
+    """Runs, with the fields that all share, and what the last of them was computed with."""
 
     version: int = VERSION
     environment: Environment

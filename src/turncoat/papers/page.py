@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 from turncoat.papers.campaigns import seeds, shrunk
-from turncoat.papers.evidence import Runs
+from turncoat.papers.evidence import Undecided
 from turncoat.papers.figure import Judgement
 from turncoat.papers.pictures import Picture
 from turncoat.papers.run import Shown
@@ -25,6 +26,8 @@ TITLES = {
     "S2": "MixTailor (S2)",
     "S3": "Stress-testing defences (S3)",
 }
+MOST = 12  # changes of a field that are all told
+LETTERS = 100  # of a line below a drawing's title
 VERDICTS = ("holds", "fails", "undecided")
 
 
@@ -34,16 +37,16 @@ class Drawn:
 
     shown: Shown
     pictures: list[tuple[Picture, dict[str, str]]]
-    changes: dict[str, list[tuple[str, str]]]
-    seeds: list[str]
+    setting: str
+    """Seeds and scale, and what is not as in the paper."""
+    undrawn: str = ""
+    """Why there are no pictures."""
 
     @property
-    def place(self) -> str:
-        return self.shown.figure.id
-
-    @property
-    def learnt(self) -> bool:
-        return not any("did not learn" in number for each in self.shown.judgements for number in each.numbers)
+    def unlearnt(self) -> str:
+        """What a control reached that did not learn."""
+        found = [each.numbers[0] for each in self.shown.judgements if not each.learnt]
+        return found[0] if found else ""
 
 
 def tally(judgements: Sequence[Judgement]) -> str:
@@ -66,14 +69,17 @@ def _write_paper(paper: str, shown: Sequence[Shown], scale: str, folder: Path) -
     charts: dict[str, Chart] = {}
     drawn = []
     for each in shown:
-        pictures = each.figure.draws(each.found) if _drawable(each) else []
-        placed = []
+        setting, undrawn, placed = _setting(each, scale), "", []
+        try:
+            pictures = each.figure.draws(each.found)
+        except Undecided as reason:
+            pictures, undrawn = [], str(reason)
         for i, picture in enumerate(pictures):
             places = {f"{each.figure.id}-{i}-{j}": heading for j, heading in enumerate(picture.panels)}
             charts |= dict(zip(places, picture.panels.values(), strict=True))
             placed.append((picture, places))
-            _write_picture(picture, folder / "figures" / f"{each.figure.id}-{i}")
-        drawn.append(Drawn(each, placed, shrunk(each.cells), seeds(each.cells.values())))
+            _write_picture(picture, f"{each.figure.id}, {setting}", folder / "figures" / f"{each.figure.id}-{i}")
+        drawn.append(Drawn(each, placed, setting, undrawn))
     judgements = [judgement for each in shown for judgement in each.judgements]
     page = render(
         "paper.html.j2",
@@ -88,22 +94,36 @@ def _write_paper(paper: str, shown: Sequence[Shown], scale: str, folder: Path) -
     return write_atomically(folder / f"{paper}.html", page.encode())
 
 
-def _drawable(shown: Shown) -> bool:
-    return bool(shown.found) if isinstance(shown.found, Runs) else shown.found is not None
+def _setting(shown: Shown, scale: str) -> str:
+    """Scale and seeds, and what is not as in the paper."""
+    if not shown.cells:
+        return "computed"
+    changes = [
+        f"{key} {', '.join(f'{after} for {before}' for before, after in pairs)}"
+        for key, pairs in shrunk(shown.cells).items()
+        if len(pairs) <= MOST
+    ]
+    said = f"scale {scale}, seeds {seeds(shown.figure.campaign, shown.cells.values())}"
+    return f"{said}; not as in the paper: {'; '.join(changes)}" if changes else said
 
 
-def _write_picture(picture: Picture, stem: Path) -> None:
-    charts = dict(picture.panels)
+def _write_picture(picture: Picture, about: str, stem: Path) -> None:
+    """A picture as PNG and SVG, with what it stands for in words that fit below its title."""
+    charts, lines = dict(picture.panels), wrap(about, LETTERS)
     if len(charts) == 1:
         (chart,) = charts.values()
-        write_drawing(standalone(chart, []), stem)
+        drawing = standalone(chart, [])
+        drawing["title"]["subtitle"] = lines
+        write_drawing(drawing, stem)
     elif charts:
-        write_drawing(sheet(picture.title, "", charts, []), stem)
+        drawing = sheet(picture.title, "", charts, [])
+        drawing["title"]["subtitle"] = lines
+        write_drawing(drawing, stem)
 
 
 def _write_index(shown: Sequence[Shown], scale: str, folder: Path) -> Path:
     judgements = [judgement for each in shown for judgement in each.judgements]
-    empirical = [each for each in judgements if not each.certain]
+    empirical, computed = ([each for each in judgements if each.computed is one] for one in (False, True))
     page = render(
         "claims.html.j2",
         {},
@@ -118,6 +138,6 @@ def _write_index(shown: Sequence[Shown], scale: str, folder: Path) -> Path:
         },
         titles=TITLES,
         empirical=tally(empirical),
-        certain=tally([each for each in judgements if each.certain]),
+        computed=tally(computed),
     )
     return write_atomically(folder / "index.html", page.encode())
