@@ -138,7 +138,7 @@ def test_extremes_are_those_of_the_means_over_the_seeds(make_runs):
     means = {attack: met.of(ERROR).mean for attack, met in runs.each("attack").items()}
     assert runs.lowest(ERROR).mean == min(means.values())
     assert runs.highest(ERROR).mean == max(means.values())
-    assert str(runs.highest(ERROR)).startswith(runs.name(max(means, key=means.get)))
+    assert str(runs.highest(ERROR)).startswith(runs.name(max(means, key=means.__getitem__)))
     with pytest.raises(ValueError, match="11 settings where one is meant"):
         runs.of(ERROR)
 

@@ -8,6 +8,7 @@ import pytest
 from turncoat.errors import ResultError, SpecError
 from turncoat.papers import kept
 from turncoat.papers.campaigns import seeds, shrunk, why
+from turncoat.papers.evidence import Runs
 from turncoat.papers.page import write_papers
 from turncoat.papers.run import FIGURES, PAPERS, Shown, chosen, keep, reproduce
 
