@@ -41,7 +41,7 @@ def test_quick_keeps_what_the_figure_is_about(figure):
         assert paper.attack.partition("(")[0] == run.attack.partition("(")[0]
         assert run.rounds <= paper.rounds
     assert all(paper == run for paper, run in figure.cells("paper").items())
-    assert shrunk(figure.cells("paper")) == {}
+    assert shrunk(figure.cells("paper")) == []
 
 
 def test_the_settings_are_the_papers():
@@ -171,7 +171,7 @@ def test_reproducing_runs_computes_and_judges(tmp_path, monkeypatch):
     monkeypatch.setattr("turncoat.papers.figure.cells", lambda *args: small)
     shown = reproduce(["S1-toy1", "S0-F1"], folder=tmp_path, jobs=2, progress=False)
     assert [each.figure.id for each in shown] == ["S0-F1", "S1-toy1"]
-    assert len(shown[0].found) == len(small) == 10
+    assert len(shown[0].found) == len(small) == 20
     assert shown[1].judgements[0].verdict == "holds"
     assert list((tmp_path / "quick" / "runs").glob("*.json"))
 

@@ -15,6 +15,7 @@ from turncoat.errors import SpecError
 from turncoat.registry import suggest
 from turncoat.results.settings import MACHINERY, seeds_text
 from turncoat.spec import Seeds, Spec, control, resolve, spell_field
+from turncoat.spelling import parse
 
 SCALES = ("quick", "paper")
 
@@ -63,15 +64,22 @@ def _changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
     return msgspec.structs.replace(spec, **new)
 
 
-def shrunk(found: Mapping[Spec, Spec]) -> dict[str, list[tuple[str, str]]]:
-    """What is not as in the paper, by field: what it was there, and what it is."""
-    changes: dict[str, list[tuple[str, str]]] = {}
+def shrunk(found: Mapping[Spec, Spec]) -> list[str]:
+    """What is not as in the paper, in words: fields, and arguments of attacks."""
+    changes: dict[str, dict[str, None]] = {}
     for paper, run in found.items():
         for key in Spec.__struct_fields__:
-            pair = str(getattr(paper, key)), str(getattr(run, key))
-            if pair[0] != pair[1] and key not in MACHINERY and pair not in changes.setdefault(key, []):
-                changes[key].append(pair)
-    return {key: pairs for key, pairs in changes.items() if pairs}
+            before, after = getattr(paper, key), getattr(run, key)
+            if before != after and key not in MACHINERY:
+                for what, change in _argued(before, after) if key == "attack" else [(key, f"{after} for {before}")]:
+                    changes.setdefault(what, {})[change] = None
+    return [f"{what} {', '.join(told)}" for what, told in changes.items()]
+
+
+def _argued(before: str, after: str) -> list[tuple[str, str]]:
+    """An attack's arguments that are not as they were."""
+    old, new = parse(before), parse(after)
+    return [(f"{new.name}'s {key}", str(value)) for key, value in new.kwargs.items() if old.kwargs.get(key) != value]
 
 
 def seeds(campaign: str, found: Iterable[Spec]) -> str:

@@ -26,7 +26,6 @@ TITLES = {
     "S2": "MixTailor (S2)",
     "S3": "Stress-testing defences (S3)",
 }
-MOST = 12  # changes of a field that are all told
 LETTERS = 100  # of a line below a drawing's title
 VERDICTS = ("holds", "fails", "undecided")
 
@@ -98,11 +97,7 @@ def _setting(shown: Shown, scale: str) -> str:
     """Scale and seeds, and what is not as in the paper."""
     if not shown.cells:
         return "computed"
-    changes = [
-        f"{key} {', '.join(f'{after} for {before}' for before, after in pairs)}"
-        for key, pairs in shrunk(shown.cells).items()
-        if len(pairs) <= MOST
-    ]
+    changes = shrunk(shown.cells)
     said = f"scale {scale}, seeds {seeds(shown.figure.campaign, shown.cells.values())}"
     return f"{said}; not as in the paper: {'; '.join(changes)}" if changes else said
 

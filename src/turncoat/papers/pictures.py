@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from turncoat.papers.evidence import Measure, Runs, Undecided
 from turncoat.report.drawing import Chart, Columns, Row, Style, curves, strengths
@@ -79,8 +80,17 @@ def trajectories(title: str, runs: Runs, line: Label) -> Picture:
     for panel in in_the_plane({line(spec): result for spec, result in done if spec.seed == first}):
         data, heading = panel.pop("data"), panel.pop("title")["text"]
         columns = {name: [row[name] for row in data["values"]] for name in data["values"][0]}
-        panels[heading] = Chart(title, heading, panel, columns)
+        panels[heading] = Chart(title, heading, _narrow(panel), columns)
     return Picture(title, panels)
+
+
+def _narrow(drawing: Any) -> Any:
+    """The same with legends that fit below a narrow panel."""
+    if isinstance(drawing, list):
+        return [_narrow(item) for item in drawing]
+    if not isinstance(drawing, dict):
+        return drawing
+    return {key: min(value, 4) if key == "columns" else _narrow(value) for key, value in drawing.items()}
 
 
 def bars(title: str, values: Mapping[str, float], unit: str) -> Picture:
