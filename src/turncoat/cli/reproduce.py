@@ -61,12 +61,12 @@ def reproduce(
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: finished runs lie in {output / scale}; the same command continues") from None
     from turncoat.papers.page import write_papers
-    from turncoat.papers.run import encode, keep
+    from turncoat.papers.run import encode, judgements, keep
 
     pages = write_papers(shown, scale, output / scale)
     keep(shown, output / scale)
     if json:
-        print(encode([judgement for each in shown for judgement in each.judgements]).decode(), end="")
+        print(encode(judgements(shown)).decode(), end="")
         return
     _print(shown, pages)
 
@@ -77,17 +77,16 @@ def _print(shown: Sequence[Shown], pages: Sequence[Path]) -> None:
     from rich.table import Table
 
     from turncoat.papers.page import tally
+    from turncoat.papers.run import judgements
 
     colours = {"holds": "green", "fails": "red", "undecided": "yellow"}
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("figure", "verdict", "claim"):
         table.add_column(name, no_wrap=name != "claim", overflow="fold")
-    for each in shown:
-        for judgement in each.judgements:
-            verdict = f"[{colours[judgement.verdict]}]{judgement.verdict}[/]"
-            table.add_row(judgement.figure, verdict, judgement.says)
+    for one in judgements(shown):
+        table.add_row(one.figure, f"[{colours[one.verdict]}]{one.verdict}[/]", one.says)
     console.print(table)
-    console.print(tally([judgement for each in shown for judgement in each.judgements]))
+    console.print(tally(judgements(shown)))
     for page in pages:
         console.print(str(page), soft_wrap=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
+from statistics import fmean, pstdev, stdev
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from turncoat.papers.campaigns import meets, spelled
+from turncoat.report.drawing import DISTANCE
 from turncoat.results.metric import ACCURACY, LOSSES, Metric
 from turncoat.results.result import Result
 from turncoat.results.settings import attack_text, seeds_text
@@ -139,14 +141,13 @@ class Sample:
 
     @property
     def mean(self) -> float:
-        return sum(self.of.values()) / len(self.of)
+        return fmean(self.of.values())
 
     @property
     def error(self) -> float:
         """The standard error of the mean, of two seeds or more."""
-        n, mean = len(self.of), self.mean
-        deviation = math.sqrt(sum((value - mean) ** 2 for value in self.of.values()) / (n - 1))
-        return max(deviation, FINEST if self.percent else 0.0) / math.sqrt(n)
+        deviation = stdev(self.of.values())
+        return max(deviation, FINEST if self.percent else 0.0) / math.sqrt(len(self.of))
 
     def _text(self, value: float) -> str:
         return f"{100 * value:.1f} %" if self.percent else f"{value:.3g}"
@@ -177,9 +178,14 @@ def _number(value: float | None, metric: Metric) -> float:
     return 0.0 if metric.higher_is_better else WORST
 
 
+def _values(result: Result, metric: Metric) -> list[float]:
+    """All that were measured in a run, one at least."""
+    return [_number(value, metric) for value in metric.values(result) or [None]]
+
+
 def _accuracies(result: Result, start: float, stop: float) -> list[float]:
     """Those of a part of a run, two at least."""
-    values = [_number(value, ACCURACY) for value in ACCURACY.values(result)]
+    values = _values(result, ACCURACY)
     first = min(round(start * len(values)), len(values) - 2)
     return values[first : max(first + 2, round(stop * len(values)))]
 
@@ -190,37 +196,22 @@ def _distances(result: Result, start: float = 0.0, stop: float = 1.0) -> list[fl
     return values[round(start * len(values)) : round(stop * len(values))]
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _deviation(values: list[float]) -> float:
-    mean = _mean(values)
-    return math.sqrt(_mean([(value - mean) ** 2 for value in values]))
-
-
 ERROR_METRIC = Metric("error", "distance to the optimum")
+TRAINING = LOSSES[1]
 FINAL = Measure("final accuracy", _final(ACCURACY), percent=True)
 BEST = Measure("best accuracy", lambda result: _number(result.best_accuracy, ACCURACY), percent=True)
-EARLY = Measure("accuracy in the first quarter", lambda result: _mean(_accuracies(result, 0, QUARTER)), percent=True)
+EARLY = Measure("accuracy in the first quarter", lambda result: fmean(_accuracies(result, 0, QUARTER)), percent=True)
 SWING = Measure(
-    "swing of the accuracy in the last quarter", lambda result: _deviation(_accuracies(result, 1 - QUARTER, 1)), True
+    "swing of the accuracy in the last quarter", lambda result: pstdev(_accuracies(result, 1 - QUARTER, 1)), True
 )
 LOG_LOSS = Measure("log10 of the final training loss", lambda result: math.log10(max(_final(TRAINING)(result), 1e-30)))
-TRAINING = LOSSES[1]
-PASSED = Measure("distance of the aggregate to the honest mean", lambda result: _mean(_passed(result)))
+PASSED = Measure("distance of the aggregate to the honest mean", lambda result: fmean(_values(result, DISTANCE)))
 ERROR = Measure("final distance to the optimum", lambda result: _distances(result)[-1])
 LEAST_ERROR = Measure("smallest distance to the optimum", lambda result: min(_distances(result)))
-WHOLE_WAY = Measure("mean distance to the optimum", lambda result: _mean(_distances(result)))
-FIRST_HALF = Measure("mean distance in the first half", lambda result: _mean(_distances(result, 0, 0.5)))
-SECOND_HALF = Measure("mean distance in the second half", lambda result: _mean(_distances(result, 0.5)))
+WHOLE_WAY = Measure("mean distance to the optimum", lambda result: fmean(_distances(result)))
+FIRST_HALF = Measure("mean distance in the first half", lambda result: fmean(_distances(result, 0, 0.5)))
+SECOND_HALF = Measure("mean distance in the second half", lambda result: fmean(_distances(result, 0.5)))
 RULE_SECONDS = Measure("seconds in the rule", lambda result: result.timings[RULE_PHASE])
-
-
-def _passed(result: Result) -> list[float]:
-    metric = Metric("distance", "distance of the aggregate")
-    values = [record.distance for record in result.records if record.distance is not None]
-    return [_number(value, metric) for value in values or [None]]
 
 
 class Run(NamedTuple):
@@ -283,10 +274,10 @@ class Runs:
 
     def of(self, measure: Measure) -> Sample:
         """A number a seed, of runs that differ in nothing else."""
-        cells = self._cells()
-        if len(cells) != 1:
-            raise ValueError(f"{self.named}: {len(cells)} settings where one is meant")
-        return self._sample(next(iter(cells.values())), measure)
+        samples = self._samples(measure)
+        if len(samples) != 1:
+            raise ValueError(f"{self.named}: {len(samples)} settings where one is meant")
+        return samples[0]
 
     def lowest(self, measure: Measure) -> Sample:
         """That of the setting whose mean over the seeds is lowest."""
@@ -297,15 +288,16 @@ class Runs:
         return max(self._samples(measure), key=lambda sample: sample.mean)
 
     def _samples(self, measure: Measure) -> list[Sample]:
-        return [self._sample(runs, measure) for runs in self._cells().values()]
+        if not self.runs:
+            raise Undecided(f"no runs of {self.named}")
+        return [self._sample(runs, measure) for runs in self.settings.values()]
 
-    def _cells(self) -> dict[Spec, list[Run]]:
+    @cached_property
+    def settings(self) -> dict[Spec, list[Run]]:
         """The runs that differ in nothing but the seed."""
         found: dict[Spec, list[Run]] = {}
         for run in self:
             found.setdefault(_unseeded(run.spec), []).append(run)
-        if not found:
-            raise Undecided(f"no runs of {self.named}")
         return found
 
     def _sample(self, runs: list[Run], measure: Measure) -> Sample:
@@ -322,20 +314,16 @@ class Runs:
 
     def _learnt(self, spec: Spec) -> None:
         """Raise `NotLearnt` where the control of a setting, over its seeds, stays below the floor of its data set."""
-        wanted = _unseeded(control(spec))
         dataset, _ = task_parts(spec.task)
         floor = FLOORS.get(dataset.name)
         if floor is None:
             return
-        reached = [
-            BEST.of(result)
-            for other, result in self.whole.done
-            if _unseeded(control(other)) == wanted == _unseeded(other)
-        ]
+        controls = self.whole.settings.get(_unseeded(control(spec)), [])
+        reached = [BEST.of(result) for _, result in controls if result is not None]
         if not reached:
             raise Undecided(f"the control on {spec.task} failed or is missing")
-        if _mean(reached) < floor:
-            raise NotLearnt(f"the control on {spec.task} reached {_mean(reached):.1%}, of at least {floor:.0%}")
+        if fmean(reached) < floor:
+            raise NotLearnt(f"the control on {spec.task} reached {fmean(reached):.1%}, of at least {floor:.0%}")
 
 
 def _unseeded(spec: Spec) -> Spec:

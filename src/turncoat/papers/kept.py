@@ -11,8 +11,9 @@ import msgspec
 from turncoat.errors import ResultError, SpecError
 from turncoat.papers.evidence import RULE_PHASE
 from turncoat.results.files import write_atomically
+from turncoat.results.metric import Metric
 from turncoat.results.result import Environment, Record, Result, read_numbers, spell_numbers
-from turncoat.spec import Spec, from_mapping, resolve
+from turncoat.spec import from_mapping, resolve
 
 VERSION = 1
 MEASURED = ("test_accuracy", "train_loss", "distance", "error", "theta_1", "theta_2")
@@ -58,7 +59,7 @@ def save(results: Sequence[Result], path: Path | str) -> Path:
 def _kept(result: Result, spec: dict[str, Any], shared: dict[str, Any]) -> Kept:
     measured = {}
     for name in MEASURED:
-        values = [getattr(record, name, record.extra.get(name)) for record in result.records]
+        values = [Metric(name, name).of(record) for record in result.records]
         if any(value is not None for value in values):
             measured[name] = spell_numbers(
                 [None if value is None else float(f"{value:.{DIGITS}g}") for value in values]
@@ -87,7 +88,7 @@ def load(path: Path | str) -> list[Result]:
 def _result(kept: Collection, run: Kept) -> Result:
     measured = read_numbers(run.measured)
     return Result(
-        spec=_spec(kept.shared | run.spec),
+        spec=resolve(from_mapping(kept.shared | run.spec)),
         records=[
             _record(number, {name: values[i] for name, values in measured.items() if values[i] is not None})
             for i, number in enumerate(run.rounds)
@@ -103,10 +104,6 @@ def _result(kept: Collection, run: Kept) -> Result:
         started=kept.finished,
         finished=kept.finished,
     )
-
-
-def _spec(fields: dict[str, Any]) -> Spec:
-    return resolve(from_mapping(fields))
 
 
 def _record(number: int, measured: dict[str, float]) -> Record:

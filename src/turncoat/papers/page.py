@@ -12,7 +12,7 @@ from turncoat.papers.campaigns import seeds, shrunk
 from turncoat.papers.evidence import Undecided
 from turncoat.papers.figure import Judgement
 from turncoat.papers.pictures import Picture
-from turncoat.papers.run import Shown
+from turncoat.papers.run import Shown, by_paper, judgements
 from turncoat.report.drawing import Chart
 from turncoat.report.export import sheet, standalone, write_drawing
 from turncoat.report.page import payload_of, render
@@ -56,11 +56,8 @@ def tally(judgements: Sequence[Judgement]) -> str:
 
 def write_papers(shown: Sequence[Shown], scale: str, folder: Path | str) -> list[Path]:
     """Write a page for each paper, an index of all claims, and each figure as PNG and SVG; returns the pages."""
-    folder, pages = Path(folder), []
-    papers = list(dict.fromkeys(each.figure.paper for each in shown))
-    for paper in papers:
-        figures = [each for each in shown if each.figure.paper == paper]
-        pages.append(_write_paper(paper, figures, scale, folder))
+    folder = Path(folder)
+    pages = [_write_paper(paper, figures, scale, folder) for paper, figures in by_paper(shown).items()]
     return [_write_index(shown, scale, folder), *pages]
 
 
@@ -79,13 +76,12 @@ def _write_paper(paper: str, shown: Sequence[Shown], scale: str, folder: Path) -
             placed.append((picture, places))
             _write_picture(picture, f"{each.figure.id}, {setting}", folder / "figures" / f"{each.figure.id}-{i}")
         drawn.append(Drawn(each, placed, setting, undrawn))
-    judgements = [judgement for each in shown for judgement in each.judgements]
     page = render(
         "paper.html.j2",
         payload_of(charts),
         room=ROOM,
         title=f"{TITLES[paper]}, reproduced",
-        facts=[f"scale: {scale}", counted(len(shown), "figure"), tally(judgements)],
+        facts=[f"scale: {scale}", counted(len(shown), "figure"), tally(judgements(shown))],
         notices=[],
         drawn=drawn,
         scale=scale,
@@ -104,33 +100,24 @@ def _setting(shown: Shown, scale: str) -> str:
 
 def _write_picture(picture: Picture, about: str, stem: Path) -> None:
     """A picture as PNG and SVG, with what it stands for in words that fit below its title."""
-    charts, lines = dict(picture.panels), wrap(about, LETTERS)
-    if len(charts) == 1:
-        (chart,) = charts.values()
-        drawing = standalone(chart, [])
-        drawing["title"]["subtitle"] = lines
-        write_drawing(drawing, stem)
-    elif charts:
-        drawing = sheet(picture.title, "", charts, [])
-        drawing["title"]["subtitle"] = lines
-        write_drawing(drawing, stem)
+    charts = list(picture.panels.values())
+    drawing = standalone(charts[0], []) if len(charts) == 1 else sheet(picture.title, "", picture.panels, [])
+    drawing["title"]["subtitle"] = wrap(about, LETTERS)
+    write_drawing(drawing, stem)
 
 
 def _write_index(shown: Sequence[Shown], scale: str, folder: Path) -> Path:
-    judgements = [judgement for each in shown for judgement in each.judgements]
-    empirical, computed = ([each for each in judgements if each.computed is one] for one in (False, True))
+    judged = judgements(shown)
+    empirical, computed = ([each for each in judged if each.computed is one] for one in (False, True))
     page = render(
         "claims.html.j2",
         {},
         room=ROOM,
         charts=False,
         title="What reproduces",
-        facts=[f"scale: {scale}", counted(len(shown), "figure"), tally(judgements)],
+        facts=[f"scale: {scale}", counted(len(shown), "figure"), tally(judged)],
         notices=[],
-        papers={
-            paper: [each for each in shown if each.figure.paper == paper]
-            for paper in dict.fromkeys(each.figure.paper for each in shown)
-        },
+        papers=by_paper(shown),
         titles=TITLES,
         empirical=tally(empirical),
         computed=tally(computed),

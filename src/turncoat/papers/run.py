@@ -127,14 +127,27 @@ def _shown(figure: Figure, cells: Mapping[Spec, Spec], results: Sequence[Result]
     return Shown(figure, found, figure.judged(found), cells)
 
 
+def judgements(shown: Iterable[Shown]) -> list[Judgement]:
+    """Those of all figures."""
+    return [judgement for each in shown for judgement in each.judgements]
+
+
+def by_paper(shown: Iterable[Shown]) -> dict[str, list[Shown]]:
+    """The figures of each paper."""
+    found: dict[str, list[Shown]] = {}
+    for each in shown:
+        found.setdefault(each.figure.paper, []).append(each)
+    return found
+
+
 def keep(shown: Sequence[Shown], folder: Path | str) -> list[Path]:
     """Write what to publish of a reproduction: each paper's runs as one small file, and all verdicts."""
     folder, written = Path(folder), []
-    for paper in PAPERS:
-        figures = [each for each in shown if each.figure.paper == paper and isinstance(each.found, Runs)]
-        results = {result.spec: result for each in figures for _, result in each.found.done}
+    for paper, figures in by_paper(shown).items():
+        trained = [each.found for each in figures if isinstance(each.found, Runs)]
+        results = {result.spec: result for runs in trained for _, result in runs.done}
         written += [save(list(results.values()), folder / f"{paper}.json")] if results else []
-    judged = [judgement for each in shown for judgement in each.judgements]
+    judged = judgements(shown)
     ours = {judgement.figure for judgement in judged}
     judged += [judgement for judgement in _judged_before(folder / CLAIMS) if judgement.figure not in ours]
     judged.sort(key=lambda judgement: list(FIGURES).index(judgement.figure))

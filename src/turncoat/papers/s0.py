@@ -18,6 +18,7 @@ from turncoat.papers.evidence import (
     LEAST_ERROR,
     LOG_LOSS,
     SECOND_HALF,
+    TRAINING,
     WHOLE_WAY,
     Evidence,
     Measure,
@@ -28,7 +29,7 @@ from turncoat.papers.evidence import (
 )
 from turncoat.papers.figure import Claim, Figure, canonical
 from turncoat.papers.pictures import Picture, over_rounds, trajectories
-from turncoat.results.metric import LOSSES
+from turncoat.results.metric import ACCURACY
 from turncoat.results.result import Result
 from turncoat.spec import Spec
 
@@ -77,6 +78,11 @@ def of(runs: Runs, attack: str, measure: Measure) -> Sample:
     return runs.at(attack=attack).of(measure)
 
 
+def read_as(claim: Claim, rule: str, reading: str = "", words: str = "") -> Claim:
+    """A claim of one rule, which is one reading of S0's."""
+    return Claim(claim.name + reading, claim.says + words, lambda runs: claim.judge(runs.at(rule=rule)))
+
+
 # Figures 1, 2, 13 to 15, and Algorithm 2 ------------------------------------------------------------------------------
 
 
@@ -106,31 +112,23 @@ def apart(runs: Runs) -> Sample:
     return Sample(found, "the largest distance between two NLP models, over the largest to the optimum")
 
 
-def plane_claims(rule: str, suffix: str = "") -> list[Claim]:
-    """What S0 says of every rule, of Krum under one reading."""
-    chosen: Callable[[Runs], Runs] = lambda runs: runs.at(rule=rule)  # noqa: E731
-    words = f", {RULES[rule]}" * bool(suffix)
-    return [
-        Claim(
-            f"nlp-farthest{suffix}",
-            f"the best of the five NLP attacks ends 5 % farther off than each of the six references{words}",
-            lambda runs: best_above(chosen(runs), ERROR),
-        ),
-        Claim(
-            f"nlp-by-far{suffix}",
-            f"it ends half as far again as each of the six references{words}",
-            lambda runs: best_above(chosen(runs), ERROR, BY_FAR),
-        ),
-        Claim(
-            f"each-nlp-farthest{suffix}",
-            f"each of the five NLP attacks ends at least as far as each of the six references{words}",
-            lambda runs: every(
-                of(chosen(runs), one, ERROR) >= of(chosen(runs), reference, ERROR) for one in NLP for reference in SIX
-            ),
-        ),
-    ]
-
-
+OF_EVERY_RULE = [
+    Claim(
+        "nlp-farthest",
+        "the best of the five NLP attacks ends 5 % farther off than each of the six references",
+        lambda runs: best_above(runs, ERROR),
+    ),
+    Claim(
+        "nlp-by-far",
+        "it ends half as far again as each of the six references",
+        lambda runs: best_above(runs, ERROR, BY_FAR),
+    ),
+    Claim(
+        "each-nlp-farthest",
+        "each of the five NLP attacks ends at least as far as each of the six references",
+        lambda runs: every(of(runs, one, ERROR) >= of(runs, reference, ERROR) for one in NLP for reference in SIX),
+    ),
+]
 THROUGHOUT = Claim(
     "nlp-far-throughout",
     "over all steps, the best of the five keeps the model 5 % farther away on average than each of the six references",
@@ -141,44 +139,35 @@ COINCIDE = Claim(
     "the objectives matter little: no two of the five models are ever apart by a fifth of the largest distance",
     lambda runs: apart(runs) <= 0.2,
 )
-
-
-def against_krum(rule: str, suffix: str) -> list[Claim]:
-    """What S0 says of Krum alone, under one reading."""
-    words = f", {RULES[rule]}"
-    chosen: Callable[[Runs], Runs] = lambda runs: runs.at(rule=rule)  # noqa: E731
-    others = [name for name in NLP if name not in MEANS]
-    return [
-        Claim(
-            f"nlp-far-in-the-second-half{suffix}",
-            f"in the second half, the best of the five keeps the model 5 % farther off than each reference{words}",
-            lambda runs: best_above(chosen(runs), SECOND_HALF),
+OF_KRUM = [
+    Claim(
+        "nlp-far-in-the-second-half",
+        "in the second half, the best of the five keeps the model 5 % farther off than each reference",
+        lambda runs: best_above(runs, SECOND_HALF),
+    ),
+    Claim(
+        "not-in-the-first-half",
+        "in the first half, it does not",
+        lambda runs: ~best_above(runs, FIRST_HALF),
+    ),
+    Claim(
+        "means-are-best",
+        "of the objectives, a mean of the losses (1, 0.9, 1.1) ends farthest",
+        lambda runs: every(
+            runs.at(attack=MEANS).highest(ERROR) >= of(runs, other, ERROR) for other in NLP if other not in MEANS
         ),
-        Claim(
-            f"not-in-the-first-half{suffix}",
-            f"in the first half, it does not{words}",
-            lambda runs: ~best_above(chosen(runs), FIRST_HALF),
-        ),
-        Claim(
-            f"means-are-best{suffix}",
-            f"of the objectives, a mean of the losses (1, 0.9, 1.1) ends farthest{words}",
-            lambda runs: every(
-                chosen(runs).at(attack=MEANS).highest(ERROR) >= of(chosen(runs), o, ERROR) for o in others
-            ),
-        ),
-        Claim(
-            f"least-lags{suffix}",
-            f"the smallest loss as the objective (-1) ends nearer to the optimum than each of the others{words}",
-            lambda runs: every(
-                of(chosen(runs), LEAST, ERROR) <= of(chosen(runs), other, ERROR) for other in NLP if other != LEAST
-            ),
-        ),
-        Claim(
-            f"objectives-part{suffix}",
-            f"the objectives matter: some two of the five models are apart by a fifth of the largest distance{words}",
-            lambda runs: ~(apart(chosen(runs)) <= 0.2),
-        ),
-    ]
+    ),
+    Claim(
+        "least-lags",
+        "the smallest loss as the objective (-1) ends nearer to the optimum than each of the others",
+        lambda runs: every(of(runs, LEAST, ERROR) <= of(runs, other, ERROR) for other in NLP if other != LEAST),
+    ),
+    Claim(
+        "objectives-part",
+        "the objectives matter: some two of the five models are apart by a fifth of the largest distance",
+        lambda runs: ~(apart(runs) <= 0.2),
+    ),
+]
 
 
 def in_the_plane(title: str, runs: Runs) -> Picture:
@@ -191,7 +180,7 @@ def plane(name: str, rule: str, solver: str, claims: Sequence[Claim] = (THROUGHO
     return Figure(
         name,
         title,
-        [*plane_claims(rule), *claims],
+        [*(read_as(claim, rule) for claim in OF_EVERY_RULE), *claims],
         lambda runs: [in_the_plane(title, runs)],
         "S0-plane",
         where,
@@ -202,9 +191,9 @@ def plane(name: str, rule: str, solver: str, claims: Sequence[Claim] = (THROUGHO
 def plane_krum(name: str) -> Figure:
     readings = krums("", *NEIGHBOURS)
     claims = [
-        claim
+        read_as(claim, rule, f"-{count}", f", {RULES[rule]}")
         for rule, count in readings.items()
-        for claim in (*plane_claims(rule, f"-{count}"), *(against_krum(rule, f"-{count}") if count in SAID else []))
+        for claim in OF_EVERY_RULE + OF_KRUM * (count in SAID)
     ]
     return Figure(
         name,
@@ -273,17 +262,14 @@ def larger_loss(runs: Runs, planned: Sequence[str], references: Sequence[str], d
     )
 
 
-def curves(title: str, panel: Callable[[Spec], str] = lambda spec: "") -> Callable[[Runs], list[Picture]]:
+def curves(title: str, panel: Callable[[Spec], str]) -> Callable[[Runs], list[Picture]]:
     """Test accuracy and training loss over the rounds, a line an attack."""
 
     def drawn(runs: Runs) -> list[Picture]:
         attacked = runs.without(rule="mean")
-        pictures = {"test accuracy": None, "training loss": LOSSES[1]}
         return [
-            over_rounds(
-                f"{title}: {what}", attacked, lambda spec: runs.name(spec.attack), panel, *filter(None, [metric])
-            )
-            for what, metric in pictures.items()
+            over_rounds(f"{title}: {what}", attacked, lambda spec: runs.name(spec.attack), panel, metric)
+            for what, metric in {"test accuracy": ACCURACY, "training loss": TRAINING}.items()
         ]
 
     return drawn
@@ -322,9 +308,8 @@ def softmax(name: str, rule: str, momentum: float = 0.0) -> Figure:
             )
             for reading, count in readings.items()
         ]
-    title = f"Softmax regression against {'Krum' if rule == KRUM else RULES[rule]}" + f", momentum {momentum}" * bool(
-        momentum
-    )
+    against, with_momentum = "Krum" if rule == KRUM else RULES[rule], f", momentum {momentum}" * bool(momentum)
+    title = f"Softmax regression against {against}{with_momentum}"
     where = [{"rule": list(readings), "momentum": momentum, "momentum_form": list(forms)}]
 
     def panel(spec: Spec) -> str:
@@ -376,36 +361,32 @@ def cnn(name: str, rule: str, setup: str) -> Figure:
     mixed = bool(before)
     readings = krums("nnm >> " * mixed, *SAID) if last == KRUM else {rule: ""}
     lengths = ssnlp(1, 8, *[16] * mixed, solver="powell")
-    claims = []
-    for reading, count in readings.items():
-        suffix, words = f"-{count}" * bool(count), f", {count} neighbours" * bool(count)
-        worst = Claim(
-            f"ssnlp-worst{suffix}",
-            f"SSNLP at every look-ahead ends with an accuracy no higher than each of the seven references{words}",
-            lambda runs, reading=reading: every(
-                of(runs.at(rule=reading), one, FINAL) <= of(runs.at(rule=reading), reference, FINAL)
-                for one in lengths
-                for reference in SEVEN
-            ),
-        )
-        by_far = Claim(
-            f"by-far{suffix}",
-            f"with mixing, the best SSNLP attack leaves less than half of the accuracy under each reference{words}",
-            lambda runs, reading=reading: every(
-                runs.at(rule=reading, attack=lengths).lowest(FINAL) <= of(runs.at(rule=reading), reference, FINAL) * 0.5
-                for reference in SEVEN
-            ),
-        )
-        explodes = Claim(
-            f"explodes{suffix}",
-            f"with mixing, SSNLP makes the loss explode: 1000 times as large as under each reference{words}",
-            lambda runs, reading=reading: every(
-                runs.at(rule=reading, attack=lengths).highest(LOG_LOSS)
-                >= of(runs.at(rule=reading), reference, LOG_LOSS) + 3
-                for reference in SEVEN
-            ),
-        )
-        claims += [worst, by_far, explodes] if mixed else [worst]
+    worst = Claim(
+        "ssnlp-worst",
+        "SSNLP at every look-ahead ends with an accuracy no higher than each of the seven references",
+        lambda runs: every(
+            of(runs, one, FINAL) <= of(runs, reference, FINAL) for one in lengths for reference in SEVEN
+        ),
+    )
+    by_far = Claim(
+        "by-far",
+        "with mixing, the best SSNLP attack leaves less than half of the accuracy under each reference",
+        lambda runs: every(
+            runs.at(attack=lengths).lowest(FINAL) <= of(runs, reference, FINAL) * 0.5 for reference in SEVEN
+        ),
+    )
+    explodes = Claim(
+        "explodes",
+        "with mixing, SSNLP makes the loss explode: 1000 times as large as under each reference",
+        lambda runs: every(
+            runs.at(attack=lengths).highest(LOG_LOSS) >= of(runs, reference, LOG_LOSS) + 3 for reference in SEVEN
+        ),
+    )
+    claims = [
+        read_as(claim, reading, f"-{count}" * bool(count), f", {count} neighbours" * bool(count))
+        for reading, count in readings.items()
+        for claim in [worst, *[by_far, explodes] * mixed]
+    ]
     title = f"A CNN on MNIST against {'Krum' if last == KRUM else RULES[last]}{' with NNM' * mixed}, {SETUPS[setup]}"
     where = [{"rule": list(readings), "split": setup}]
     return Figure(name, title, claims, curves(title, lambda spec: NAMES[spec.rule]), "S0-cnn", where, names=NAMES)

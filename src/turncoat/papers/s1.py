@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from turncoat.papers.evidence import BEST, FINAL, Evidence, Runs, Sample, every, known
+from turncoat.papers.evidence import BEST, FINAL, TRAINING, Evidence, Runs, Sample, every, known
 from turncoat.papers.figure import Claim, Figure, canonical
 from turncoat.papers.pictures import Picture, over_rounds, table
 from turncoat.papers.s1_theory import (
@@ -20,7 +20,6 @@ from turncoat.papers.s1_theory import (
     toy_krum_conventions,
     toy_median,
 )
-from turncoat.results.metric import LOSSES
 from turncoat.spec import Spec
 
 MEDIAN, KRUM = "median", "krum"
@@ -60,7 +59,7 @@ def curves(runs: Runs) -> list[Picture]:
     def line(spec: Spec) -> str:
         return f"{names[spec.rule]}, {runs.name(spec.attack)}"
 
-    return [over_rounds("Test accuracy", runs, line), over_rounds("Training loss", runs, line, metric=LOSSES[1])]
+    return [over_rounds("Test accuracy", runs, line), over_rounds("Training loss", runs, line, metric=TRAINING)]
 
 
 CAMPAIGN = [

@@ -62,10 +62,8 @@ def taxonomy() -> Taxonomy:
     def changes(name: str, honest: np.ndarray, own: np.ndarray) -> bool:
         return not np.array_equal(_sent(ATTACKS[name], honest, own)[0], sent[name][0])
 
-    nudge = np.ones(D)
-    other_honest, other_own = honest.copy(), own.copy()
-    other_honest[: N - F] += nudge * np.arange(1, N - F + 1)[:, None]
-    other_own[-1] += nudge
+    other_honest, other_own = honest + np.arange(1, N - F + 1)[:, None], own.copy()
+    other_own[-1] += 1
     needs_honest = {name: changes(name, other_honest, own) for name in ATTACKS}
     return Taxonomy(
         worst_error=float(max(errors)),
