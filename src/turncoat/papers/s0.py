@@ -9,244 +9,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import combinations, product
+from itertools import product
 
 from turncoat.papers.evidence import (
-    ERROR,
     FINAL,
-    FIRST_HALF,
-    LEAST_ERROR,
     LOG_LOSS,
-    SECOND_HALF,
     TRAINING,
-    WHOLE_WAY,
     Evidence,
-    Measure,
     Runs,
     Sample,
-    Undecided,
     every,
 )
-from turncoat.papers.figure import Claim, Figure, canonical
-from turncoat.papers.pictures import Picture, over_rounds, trajectories
+from turncoat.papers.figure import Claim, Figure
+from turncoat.papers.pictures import Picture, over_rounds
+from turncoat.papers.s0_names import (
+    CC,
+    CM,
+    KRUM,
+    NAMES,
+    RARE,
+    RFA,
+    RULES,
+    SAID,
+    SETUPS,
+    SEVEN,
+    SIX,
+    STAB,
+    TM,
+    krums,
+    of,
+    read_as,
+    ssnlp,
+)
+from turncoat.papers.s0_plane import ALGORITHM_2, CLIPPED_ALL, plane, plane_krum
 from turncoat.results.metric import ACCURACY
-from turncoat.results.result import Result
 from turncoat.spec import Spec
-
-CM, TM, KRUM = "median", "trimmed_mean", "krum"
-CC = "centered_clipping(iterations=3)"  # and tau = 10
-RFA = "geometric_median(nu=0.1, iterations=8, start=origin)"
-NEIGHBOURS = {"n-f-2": "", "n-f-1": '(neighbours="n-f-1")', "n-f": '(neighbours="n-f")'}
-SIX = ["alie", "sign_flip", "ipm", "mimic", "min_max(direction=unit)", "min_sum(direction=unit)"]
-SEVEN = [*SIX, "label_flip"]
-NLP = [f"nlp(objective={objective})" for objective in ("1", "0", "0.9", "1.1", "-1")]
-MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
-LEAST = "nlp(objective=-1)"
-BEAM = "beam(l=2, width=8)"
-STAB = "stab(attack_rounds=960, solver=powell)"
-RARE = "long_tail(beta=0.5)"
-SETUPS = {"iid": "iid", RARE: "long tail, momentum 0.9"}
-FARTHER = 1.05  # times, from which a distance is larger to speak of
-BY_FAR = 1.5
-SAID = ("n-f-2", "n-f")  # neighbours of Krum, as S0 cites it and as it says
-
-
-def ssnlp(*lengths: int, solver: str = "") -> list[str]:
-    return [f"ssnlp(l={length}{', solver=' if solver else ''}{solver})" for length in lengths]
-
-
-def krums(before: str = "", *neighbours: str) -> dict[str, str]:
-    """Krum by how many neighbours it sums over."""
-    return {f"{before}krum{NEIGHBOURS[each]}": each for each in neighbours}
-
-
-RULES = {CM: "CM", TM: "TM", CC: "CC", RFA: "RFA"}
-RULES |= {rule: f"Krum ({count} neighbours)" for rule, count in krums("", *NEIGHBOURS).items()}
-NAMES = canonical(
-    rule=RULES | {f"nnm >> {rule}": f"{name} with NNM" for rule, name in RULES.items()},
-    attack={
-        **dict(zip(SEVEN, ("ALIE", "BF", "IPM", "Mimic", "MinMax", "MinSum", "LF"), strict=True)),
-        **{name: f"NLP {name[14:-1]}" for name in NLP},
-        **{name: f"SSNLP-{length}" for length in (1, 4, 16, 64) for name in ssnlp(length)},
-        **{name: f"SSNLP-{length}" for length in (1, 8, 16) for name in ssnlp(length, solver="powell")},
-        **{BEAM: "beam search", STAB: "STAB"},
-    },
-)
-
-
-def of(runs: Runs, attack: str, measure: Measure) -> Sample:
-    return runs.at(attack=attack).of(measure)
-
-
-def read_as(claim: Claim, rule: str, reading: str = "", words: str = "") -> Claim:
-    """A claim of one rule, which is one reading of S0's."""
-    return Claim(claim.name + reading, claim.says + words, lambda runs: claim.judge(runs.at(rule=rule)))
-
-
-# Figures 1, 2, 13 to 15, and Algorithm 2 ------------------------------------------------------------------------------
-
-
-def best_above(runs: Runs, measure: Measure, times: float = FARTHER) -> Evidence:
-    """That the NLP attack of the largest mean comes to so many times as much as each of the six references."""
-    best = runs.at(attack=NLP).highest(measure)
-    return every(best >= of(runs, reference, measure) * times for reference in SIX)
-
-
-def apart(runs: Runs) -> Sample:
-    """The largest distance between two models that NLP attacks lead, over the largest to the optimum, by seed."""
-    ways: dict[int, list[Result]] = {}
-    for spec, result in runs.at(attack=NLP):
-        if result is None:
-            raise Undecided("a run of NLP failed or is missing")
-        ways.setdefault(spec.seed.data, []).append(result)  # type: ignore[union-attr]
-
-    def at(result: Result) -> list[tuple[float, float]]:
-        return [(record.extra["theta_1"], record.extra["theta_2"]) for record in result.records]
-
-    found = {}
-    for seed, results in ways.items():
-        gaps = [
-            math.dist(a, b) for one, other in combinations(map(at, results), 2) for a, b in zip(one, other, strict=True)
-        ]
-        found[seed] = max(gaps) / max(record.extra["error"] for result in results for record in result.records[1:])
-    return Sample(found, "the largest distance between two NLP models, over the largest to the optimum")
-
-
-OF_EVERY_RULE = [
-    Claim(
-        "nlp-farthest",
-        "the best of the five NLP attacks ends 5 % farther off than each of the six references",
-        lambda runs: best_above(runs, ERROR),
-    ),
-    Claim(
-        "nlp-by-far",
-        "it ends half as far again as each of the six references",
-        lambda runs: best_above(runs, ERROR, BY_FAR),
-    ),
-    Claim(
-        "each-nlp-farthest",
-        "each of the five NLP attacks ends at least as far as each of the six references",
-        lambda runs: every(of(runs, one, ERROR) >= of(runs, reference, ERROR) for one in NLP for reference in SIX),
-    ),
-]
-THROUGHOUT = Claim(
-    "nlp-far-throughout",
-    "over all steps, the best of the five keeps the model 5 % farther away on average than each of the six references",
-    lambda runs: best_above(runs, WHOLE_WAY),
-)
-COINCIDE = Claim(
-    "objectives-coincide",
-    "the objectives matter little: no two of the five models are ever apart by a fifth of the largest distance",
-    lambda runs: apart(runs) <= 0.2,
-)
-OF_KRUM = [
-    Claim(
-        "nlp-far-in-the-second-half",
-        "in the second half, the best of the five keeps the model 5 % farther off than each reference",
-        lambda runs: best_above(runs, SECOND_HALF),
-    ),
-    Claim(
-        "not-in-the-first-half",
-        "in the first half, it does not",
-        lambda runs: ~best_above(runs, FIRST_HALF),
-    ),
-    Claim(
-        "means-are-best",
-        "of the objectives, a mean of the losses (1, 0.9, 1.1) ends farthest",
-        lambda runs: every(
-            runs.at(attack=MEANS).highest(ERROR) >= of(runs, other, ERROR) for other in NLP if other not in MEANS
-        ),
-    ),
-    Claim(
-        "least-lags",
-        "the smallest loss as the objective (-1) ends nearer to the optimum than each of the others",
-        lambda runs: every(of(runs, LEAST, ERROR) <= of(runs, other, ERROR) for other in NLP if other != LEAST),
-    ),
-    Claim(
-        "objectives-part",
-        "the objectives matter: some two of the five models are apart by a fifth of the largest distance",
-        lambda runs: ~(apart(runs) <= 0.2),
-    ),
-]
-
-
-def in_the_plane(title: str, runs: Runs) -> Picture:
-    return trajectories(title, runs, lambda spec: runs.name(spec.attack))
-
-
-def plane(name: str, rule: str, solver: str, claims: Sequence[Claim] = (THROUGHOUT, COINCIDE)) -> Figure:
-    title = f"Mean estimation against {RULES[rule]}, planned by {solver}"
-    where = [{"rule": rule, "attack": [*SIX, *NLP], "clip_at": "worker"}]
-    return Figure(
-        name,
-        title,
-        [*(read_as(claim, rule) for claim in OF_EVERY_RULE), *claims],
-        lambda runs: [in_the_plane(title, runs)],
-        "S0-plane",
-        where,
-        names=NAMES,
-    )
-
-
-def plane_krum(name: str) -> Figure:
-    readings = krums("", *NEIGHBOURS)
-    claims = [
-        read_as(claim, rule, f"-{count}", f", {RULES[rule]}")
-        for rule, count in readings.items()
-        for claim in OF_EVERY_RULE + OF_KRUM * (count in SAID)
-    ]
-    return Figure(
-        name,
-        "Mean estimation against Krum, planned by Powell's method",
-        claims,
-        lambda runs: [in_the_plane(f"Mean estimation against {RULES[rule]}", runs.at(rule=rule)) for rule in readings],
-        "S0-plane",
-        [{"rule": list(readings), "attack": [*SIX, *NLP], "clip_at": "worker"}],
-        names=NAMES,
-    )
-
-
-CLIPPED = [CM, KRUM]
-CLIPPED_ALL = Figure(
-    "S0-clipping",
-    "Mean estimation where the server clips all that arrives, not the honest workers their own",
-    [
-        Claim(
-            f"nlp-farthest-{RULES[rule].split()[0].lower()}",
-            f"against {RULES[rule]}, too, the best of the five NLP attacks ends 5 % farther off than each reference",
-            lambda runs, rule=rule: best_above(runs.at(rule=rule), ERROR),
-        )
-        for rule in CLIPPED
-    ],
-    lambda runs: [in_the_plane(f"Against {RULES[rule]}", runs.at(rule=rule)) for rule in CLIPPED],
-    "S0-plane",
-    [{"attack": [*SIX, *NLP], "clip_at": "server_inputs"}],
-    names=NAMES,
-    note="S0 does not say who clips to norm 2. Where the server does, what an attacker sends is bounded, too.",
-)
-ALGORITHM_2 = Figure(
-    "S0-A2",
-    "Beam search in the plane, beside NLP and the six attacks that it combines",
-    [
-        Claim(
-            f"beam-{RULES[rule]}",
-            f"against {RULES[rule]}, a sequence of the six attacks keeps the smallest distance 5 % above that of each",
-            lambda runs, rule=rule: every(
-                of(runs.at(rule=rule), BEAM, LEAST_ERROR) >= of(runs.at(rule=rule), one, LEAST_ERROR) * FARTHER
-                for one in SIX
-            ),
-        )
-        for rule in (CM, TM, KRUM, CC, RFA)
-    ],
-    lambda runs: [
-        in_the_plane(f"Beam search against {RULES[rule]}", runs.at(rule=rule)) for rule in (CM, TM, KRUM, CC, RFA)
-    ],
-    "S0-plane",
-    [{"rule": [CM, TM, KRUM, CC, RFA], "attack": [*SIX, LEAST, BEAM], "clip_at": "worker"}],
-    names=NAMES,
-    note="S0 shows no experiment of its Algorithm 2: these claims are ours. It keeps the beams of the highest value; "
-    "the text's lowest cost would keep those that help the learning most.",
-)
 
 # Figures 3 to 6 and 16 to 21 ------------------------------------------------------------------------------------------
 

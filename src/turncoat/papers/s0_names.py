@@ -1,0 +1,59 @@
+"""S0's rules, readings of them and attacks, and how its pages call them."""
+
+from __future__ import annotations
+
+from turncoat.papers.evidence import (
+    Measure,
+    Runs,
+    Sample,
+)
+from turncoat.papers.figure import Claim, canonical
+
+CM, TM, KRUM = "median", "trimmed_mean", "krum"
+CC = "centered_clipping(iterations=3)"  # and tau = 10
+RFA = "geometric_median(nu=0.1, iterations=8, start=origin)"
+NEIGHBOURS = {"n-f-2": "", "n-f-1": '(neighbours="n-f-1")', "n-f": '(neighbours="n-f")'}
+SIX = ["alie", "sign_flip", "ipm", "mimic", "min_max(direction=unit)", "min_sum(direction=unit)"]
+SEVEN = [*SIX, "label_flip"]
+NLP = [f"nlp(objective={objective})" for objective in ("1", "0", "0.9", "1.1", "-1")]
+MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
+LEAST = "nlp(objective=-1)"
+BEAM = "beam(l=2, width=8)"
+STAB = "stab(attack_rounds=960, solver=powell)"
+RARE = "long_tail(beta=0.5)"
+SETUPS = {"iid": "iid", RARE: "long tail, momentum 0.9"}
+FARTHER = 1.05  # times, from which a distance is larger to speak of
+BY_FAR = 1.5
+SAID = ("n-f-2", "n-f")  # neighbours of Krum, as S0 cites it and as it says
+
+
+def ssnlp(*lengths: int, solver: str = "") -> list[str]:
+    return [f"ssnlp(l={length}{', solver=' if solver else ''}{solver})" for length in lengths]
+
+
+def krums(before: str = "", *neighbours: str) -> dict[str, str]:
+    """Krum by how many neighbours it sums over."""
+    return {f"{before}krum{NEIGHBOURS[each]}": each for each in neighbours}
+
+
+RULES = {CM: "CM", TM: "TM", CC: "CC", RFA: "RFA"}
+RULES |= {rule: f"Krum ({count} neighbours)" for rule, count in krums("", *NEIGHBOURS).items()}
+NAMES = canonical(
+    rule=RULES | {f"nnm >> {rule}": f"{name} with NNM" for rule, name in RULES.items()},
+    attack={
+        **dict(zip(SEVEN, ("ALIE", "BF", "IPM", "Mimic", "MinMax", "MinSum", "LF"), strict=True)),
+        **{name: f"NLP {name[14:-1]}" for name in NLP},
+        **{name: f"SSNLP-{length}" for length in (1, 4, 16, 64) for name in ssnlp(length)},
+        **{name: f"SSNLP-{length}" for length in (1, 8, 16) for name in ssnlp(length, solver="powell")},
+        **{BEAM: "beam search", STAB: "STAB"},
+    },
+)
+
+
+def of(runs: Runs, attack: str, measure: Measure) -> Sample:
+    return runs.at(attack=attack).of(measure)
+
+
+def read_as(claim: Claim, rule: str, reading: str = "", words: str = "") -> Claim:
+    """A claim of one rule, which is one reading of S0's."""
+    return Claim(claim.name + reading, claim.says + words, lambda runs: claim.judge(runs.at(rule=rule)))
