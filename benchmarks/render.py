@@ -3,6 +3,7 @@
 python benchmarks/render.py demo/               # the demo's table and picture, into README.md
 python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
 python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
+python benchmarks/render.py board               # the first rows of docs/board, into docs/leaderboard.md
 python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
@@ -22,6 +23,9 @@ from turncoat.report.sections import Report
 from turncoat.results import read_all
 from turncoat.results.settings import attack_text
 from turncoat.results.statistics import Comparison
+from turncoat.stress.adapters import make, peer_of
+from turncoat.stress.leaderboard import KNOWN, SIZES, cards_in, rank
+from turncoat.stress.words import kappa_text, percent, share_text
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,6 +58,24 @@ def presets() -> dict[str, str]:
     return {"presets": "\n".join(lines), "not offered": "\n".join(missing)}
 
 
+def board() -> dict[str, str]:
+    """By mark of docs/leaderboard.md: the ten best of turncoat's for each n and f, and where the best known stand."""
+    cards = cards_in(ROOT / "docs" / "board")
+    known = {str(make(rule, 25, 5)) for rule in KNOWN}
+    tables = {}
+    for n, f in SIZES:
+        lines = ["| | rule | kappa | descent left | attacked | not attacked |", "|---:|---|---:|---:|---:|---:|"]
+        entries = list(enumerate(rank(card for card in cards if (card.n, card.f) == (n, f)), start=1))
+        ours = [(place, card) for place, card in entries if peer_of(card.rule) is None]
+        for place, card in [*ours[:10], *(one for one in ours[10:] if one[1].rule in known)]:
+            trained = card.training
+            learnt = [percent(trained and trained.worst), percent(trained and trained.clean)]
+            scores = [kappa_text(card.kappa.value), share_text(card.descent.value)]
+            lines.append(f"| {' | '.join([str(place), f'`{card.rule}`', *scores, *learnt])} |")
+        tables[f"board {n} {f}"] = "\n".join([f"Of {len(entries)} entries at n = {n}, f = {f}:", "", *lines])
+    return tables
+
+
 def planning() -> None:
     """S0's setting of mean estimation, seed 0: Krum under classical attacks, NLP and lookahead."""
     tune_allocator()
@@ -77,9 +99,11 @@ def main() -> None:
     if sys.argv[1:] == ["planning"]:
         planning()
         return
-    if sys.argv[1:] == ["presets"]:
-        for mark, text in presets().items():
-            insert(ROOT / "docs" / "conventions.md", mark, text)
+    made = {"presets": ("conventions.md", presets), "board": ("leaderboard.md", board)}
+    if len(sys.argv) == 2 and sys.argv[1] in made:
+        page, tables = made[sys.argv[1]]
+        for mark, text in tables().items():
+            insert(ROOT / "docs" / page, mark, text)
         return
     folder, page, mark = (*sys.argv[1:], "README.md", "demo table")[:3] if len(sys.argv) < 4 else sys.argv[1:4]
     report = Report(read_all(folder))
