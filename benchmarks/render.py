@@ -23,8 +23,7 @@ from turncoat.report.sections import Report
 from turncoat.results import read_all
 from turncoat.results.settings import attack_text
 from turncoat.results.statistics import Comparison
-from turncoat.stress.adapters import make, peer_of
-from turncoat.stress.leaderboard import KNOWN, SIZES, cards_in, rank
+from turncoat.stress.leaderboard import SIZES, best_and_known, cards_in, rank
 from turncoat.stress.words import kappa_text, percent, share_text
 
 ROOT = Path(__file__).parent.parent
@@ -61,14 +60,12 @@ def presets() -> dict[str, str]:
 def board() -> dict[str, str]:
     """By mark of docs/leaderboard.md: the ten best of turncoat's for each n and f, and where the best known stand."""
     cards = cards_in(ROOT / "docs" / "board")
-    known = {str(make(rule, 25, 5)) for rule in KNOWN}
     tables = {}
     for n, f in SIZES:
         lines = ["| | rule | kappa | descent left | attacked | not attacked |", "|---:|---|---:|---:|---:|---:|"]
-        entries = list(enumerate(rank(card for card in cards if (card.n, card.f) == (n, f)), start=1))
-        ours = [(place, card) for place, card in entries if peer_of(card.rule) is None]
-        for place, card in [*ours[:10], *(one for one in ours[10:] if one[1].rule in known)]:
-            trained = card.training
+        entries = rank(card for card in cards if (card.n, card.f) == (n, f))
+        for card in best_and_known(entries, 10):
+            place, trained = entries.index(card) + 1, card.training
             learnt = [percent(trained and trained.worst), percent(trained and trained.clean)]
             scores = [kappa_text(card.kappa.value), share_text(card.descent.value)]
             lines.append(f"| {' | '.join([str(place), f'`{card.rule}`', *scores, *learnt])} |")

@@ -11,15 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from turncoat.papers.evidence import (
-    FINAL,
-    LOG_LOSS,
-    TRAINING,
-    Evidence,
-    Runs,
-    Sample,
-    every,
-)
+from turncoat.papers.evidence import FINAL, LOG_LOSS, TRAINING, Evidence, Runs, Sample, every
 from turncoat.papers.figure import Claim, Figure
 from turncoat.papers.pictures import Picture, over_rounds
 from turncoat.papers.s0_names import (

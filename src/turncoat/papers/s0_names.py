@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from turncoat.papers.evidence import (
-    Measure,
-    Runs,
-    Sample,
-)
+from turncoat.papers.evidence import Measure, Runs, Sample
 from turncoat.papers.figure import Claim, canonical
 
 CM, TM, KRUM = "median", "trimmed_mean", "krum"
@@ -16,14 +12,10 @@ NEIGHBOURS = {"n-f-2": "", "n-f-1": '(neighbours="n-f-1")', "n-f": '(neighbours=
 SIX = ["alie", "sign_flip", "ipm", "mimic", "min_max(direction=unit)", "min_sum(direction=unit)"]
 SEVEN = [*SIX, "label_flip"]
 NLP = [f"nlp(objective={objective})" for objective in ("1", "0", "0.9", "1.1", "-1")]
-MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
-LEAST = "nlp(objective=-1)"
 BEAM = "beam(l=2, width=8)"
 STAB = "stab(attack_rounds=960, solver=powell)"
 RARE = "long_tail(beta=0.5)"
 SETUPS = {"iid": "iid", RARE: "long tail, momentum 0.9"}
-FARTHER = 1.05  # times, from which a distance is larger to speak of
-BY_FAR = 1.5
 SAID = ("n-f-2", "n-f")  # neighbours of Krum, as S0 cites it and as it says
 
 

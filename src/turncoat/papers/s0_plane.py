@@ -23,13 +23,9 @@ from turncoat.papers.figure import Claim, Figure
 from turncoat.papers.pictures import Picture, trajectories
 from turncoat.papers.s0_names import (
     BEAM,
-    BY_FAR,
     CC,
     CM,
-    FARTHER,
     KRUM,
-    LEAST,
-    MEANS,
     NAMES,
     NEIGHBOURS,
     NLP,
@@ -43,6 +39,11 @@ from turncoat.papers.s0_names import (
     read_as,
 )
 from turncoat.results.result import Result
+
+MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
+LEAST = "nlp(objective=-1)"
+FARTHER = 1.05  # times, from which a distance is larger to speak of
+BY_FAR = 1.5
 
 
 def best_above(runs: Runs, measure: Measure, times: float = FARTHER) -> Evidence:

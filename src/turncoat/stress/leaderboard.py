@@ -138,14 +138,18 @@ def train(
     project is passed over. Raises `ResultError` for a file in the folder that is no card.
     """
     folder, cards = Path(folder).expanduser(), rank(cards_in(folder))
-    known = {str(make(rule, 25, 5)) for rule in KNOWN}
-    chosen = []
-    for n, f in dict.fromkeys((card.n, card.f) for card in cards):
-        able = [card for card in cards if (card.n, card.f) == (n, f) and peer_of(card.rule) is None]
-        chosen += able[:best] + [card for card in able[best:] if card.rule in known]
+    sizes = dict.fromkeys((card.n, card.f) for card in cards)
+    chosen = [one for size in sizes for one in best_and_known((c for c in cards if (c.n, c.f) == size), best)]
     entries = [Entry(card.rule, card.n, card.f) for card in chosen]
     here = [entry for entry in entries if _card(folder, entry) is not None]
     return _board(folder, {}, _train_all(folder, here, level, suite, jobs, told))
+
+
+def best_and_known(ranked: Iterable[Card], best: int) -> list[Card]:
+    """The first so many that belong to no other project, and the best known ones after them."""
+    known = {str(make(rule, 25, 5)) for rule in KNOWN}
+    able = [card for card in ranked if peer_of(card.rule) is None]
+    return able[:best] + [card for card in able[best:] if card.rule in known]
 
 
 def rank(cards: Iterable[Card]) -> list[Card]:
