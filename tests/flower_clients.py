@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="pip install 'turncoat[flower]'")
+
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from in_process import InProcess
 
 N = 10
 Arrays = dict[str, np.ndarray]
-Spoil = Callable[[Arrays, dict[str, Any]], Any]
+Spoil = Callable[[Arrays, dict[str, Any]], Callable[[Message], Message | None] | None]
 
 MODEL: Arrays = {
     "conv.weight": np.full((2, 3), 5.0, np.float32),

@@ -10,15 +10,14 @@ import pytest
 import torch
 from flower_clients import (
     MODEL,
-    N,
     TARGET,
     Arrays,
+    N,
     arrays_of,
     honest,
     one_round,
     play,
     record,
-    reply,
     spoiling,
     trained,
 )
@@ -43,6 +42,13 @@ def moved(arrays: Arrays) -> float:
 def values(name, value):
     def spoil(arrays, metrics):
         arrays[name] = np.full_like(arrays[name], value)
+
+    return spoil
+
+
+def without(name):
+    def spoil(arrays, metrics):
+        del arrays[name]
 
     return spoil
 
@@ -79,7 +85,7 @@ MALFORMED = {
     "NaN": values("conv.weight", np.nan),
     "Inf": values("head.bias", np.inf),
     "float64 that float16 cannot hold": replaced("bn.weight", np.full(4, 1e38)),
-    "a missing layer": lambda arrays, metrics: arrays.pop("head.bias") and None,
+    "a missing layer": without("head.bias"),
     "an extra layer": lambda arrays, metrics: arrays.update(more=np.zeros(3, np.float32)),
     "another shape": replaced("conv.weight", np.zeros((3, 2), np.float32)),
     "a broadcastable shape": replaced("conv.weight", np.zeros((1, 3), np.float32)),
@@ -98,15 +104,15 @@ MALFORMED = {
     "pickled objects": raw(npy(np.array([[None] * 3] * 2), allow_pickle=True)),
     "another serialisation": raw(npy(np.zeros((2, 3), np.float32)), stype="pickle"),
     "no records": lambda arrays, metrics: lambda message: Message(RecordDict(), reply_to=message),
-    "two models": lambda arrays, metrics: lambda message: Message(
-        RecordDict({"arrays": record(arrays), "again": record(arrays)}), reply_to=message
+    "two models": lambda arrays, metrics: (
+        lambda message: Message(RecordDict({"arrays": record(arrays), "again": record(arrays)}), reply_to=message)
     ),
 }
 FINITE = {
     "1e38": values("conv.weight", 1e38),
     "-1e308": values("head.bias", -1e308),
     "opposite": values("conv.weight", -100.0),
-    "10^9 examples": lambda arrays, metrics: (metrics.update({"num-examples": 10**9}), values("conv.weight", 50)(arrays, 0))[1],
+    "10^9 examples": lambda arrays, metrics: metrics.update({"num-examples": 10**9}),
     "negative examples": lambda arrays, metrics: metrics.update({"num-examples": -5}),
     "lists for metrics": lambda arrays, metrics: metrics.update({"loss": [1.0, 2.0], "num-examples": [1, 2]}),
     "metrics not finite": lambda arrays, metrics: metrics.update({"loss": float("nan"), "accuracy": float("inf")}),
@@ -359,7 +365,7 @@ def test_evaluation_metrics_are_medians():
 def test_every_rule_trains(name):
     mixes = issubclass(entries("rule")[name].load(), tc.Mixing)
     spelling = f"{name} >> trimmed_mean" if mixes else name
-    n = 2 * N if name in ("bucketing", "bulyan") else N
+    n = 2 * N if name in ("bucketing", "bulyan", "mixtailor") else N
 
     def loss(arrays: ArrayRecord) -> float:
         return moved(arrays_of(arrays))
@@ -402,7 +408,7 @@ def test_an_aggregate_that_is_not_finite_leaves_the_model():
 def test_what_cannot_hold_is_refused_at_once():
     with pytest.raises(SpecError, match="give f"):
         RobustFedAvg("median")
-    with pytest.raises(SpecError, match="share below 0.5"):
+    with pytest.raises(SpecError, match="a share below"):
         RobustFedAvg("median", f=0.5)
     with pytest.raises(SpecError, match="from 0 up"):
         RobustFedAvg("median", f=-1)
@@ -431,8 +437,10 @@ def test_a_model_that_cannot_be_trained_is_refused():
 
 
 def test_own_metric_functions_are_kept():
-    strategy = RobustFedAvg("median", f=2, train_metrics_aggr_fn=lambda contents, key: MetricRecord({"n": len(contents)}))
-    assert one_round(strategy)[1]["n"] == N
+    def count(contents, key):
+        return MetricRecord({"n": len(contents)})
+
+    assert one_round(RobustFedAvg("median", f=2, train_metrics_aggr_fn=count))[1]["n"] == N
 
 
 def test_replies_are_not_written_to():
@@ -462,4 +470,3 @@ def test_a_reply_under_another_name_is_read():
         return Message(content, reply_to=message)
 
     assert moved(one_round(RobustFedAvg("median", f=2), client)[0]) < 0.02
-    assert reply  # the usual name is tested throughout

@@ -71,7 +71,7 @@ class Model:
             for name, like in self.arrays.items():
                 values = _values(name, record[name], like)
                 if name in self.voted:
-                    row[self.voted[name]] = values.ravel()
+                    row[self.voted[name]] = values.astype(like.dtype, copy=False).ravel()
                 else:
                     apart[name] = _checked(name, values.astype(like.dtype))
             np.subtract(row, self.base, out=row)
