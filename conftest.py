@@ -15,7 +15,7 @@ settings.register_profile("turncoat", deadline=None, derandomize=bool(os.environ
 settings.load_profile("turncoat")
 
 # What is about Flower needs it.
-collect_ignore = [] if find_spec("flwr") else ["src/turncoat/flower", "docs/flower.md", "examples/flower_digits"]
+collect_ignore = [] if find_spec("flwr") else ["src/turncoat/flower", "docs/flower.md"]
 
 SLOW = ("turncoat demo", "turncoat reproduce all")  # have tests of their own
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from contextvars import ContextVar
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,15 @@ def attacking(attack: str | Attack | Callable[..., Any], clients: Collection[int
     (label_flip, badnets) change what the training function passes through `poison`. Random attacks draw from `seed`,
     the client and the round; from the system's entropy where it is None.
 
-    Raises HiddenError for an attack that needs the honest clients' updates, which no client sees: use `Omniscient`.
+    No client sees what honest ones send. For an attack that asks for it (alie, ipm, min_max, ..) the traitors pool
+    their data: each trains once as every one of them, under that one's partition id, and their f updates stand for the
+    honest ones. Where all training is seeded by the partition and the round, they send what they agreed on.
+
+    Raises HiddenError for an attack that looks ahead or is made for the server's rule: use `Omniscient`.
     """
     made = make_attack(attack)
-    if made.needs_run or made.needs_rule or made.knowledge == "omniscient":
-        raise HiddenError(
-            f"{made} needs the honest clients' updates, which no client sees: use Omniscient(strategy, ...)"
-        )
+    if made.needs_run or made.needs_rule:
+        raise HiddenError(f"{made} needs the server's rule or looks ahead, which no client can: use Omniscient")
     traitors = sorted(set(clients))
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -67,19 +69,24 @@ def attacking(attack: str | Attack | Callable[..., Any], clients: Collection[int
         try:
             model = Model(only(message.content.array_records, "ArrayRecord"))
             reply = call_next(message, context)
+            pooled = traitors if made.knowledge == "omniscient" else [client]
+            replies = [reply if one == client else call_next(message, _as(one, context)) for one in pooled]
         finally:
             _poisoning.reset(token)
-        if reply.has_error():
-            return reply
+        if failed := next((one for one in replies if one.has_error()), None):
+            return failed
         if made.manipulates == "data" and not poisoning.asked:
             raise SpecError(f"{made} poisons data: pass each batch of the training through turncoat.flower.poison")
         round = _round(message)
-        own = np.empty((1, model.d), dtype=model.work)
-        model.read(only(reply.content.array_records, "ArrayRecord"), own[0])
+        own = np.empty((len(replies), model.d), dtype=model.work)
+        for row, one in zip(own, replies, strict=True):
+            model.read(only(one.content.array_records, "ArrayRecord"), row)
+        rows = torch.from_numpy(own).expand(len(traitors), -1)
         view = View(
             n=n,
             f=len(traitors),
-            own_rows=torch.from_numpy(own).expand(len(traitors), -1),
+            honest_rows=rows if made.knowledge == "omniscient" else None,
+            own_rows=rows,
             round=round,
             parameters=torch.from_numpy(model.base),
             generator=_generator(seed, client, round),
@@ -185,6 +192,14 @@ class Omniscient(Strategy):
         crafted, self._state = self.attack.step(view, state)
         sent = {id(received.messages[nodes[i]]): row for i, row in zip(theirs, crafted, strict=True)}
         return [_sending(reply, model, sent[id(reply)]) if id(reply) in sent else reply for reply in replies]
+
+
+def _as(client: int, context: Context) -> Context:
+    """The context as another client would have it, to be used once."""
+    other = copy(context)
+    other.node_config = {**context.node_config, "partition-id": client}
+    other.state = deepcopy(context.state)
+    return other
 
 
 def _sending(reply: Message, model: Model, row: Tensor) -> Message:
