@@ -83,36 +83,42 @@ def daemon(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
         yield process
     finally:
         started = offspring(process.pid)
+        end(started, signal.SIGTERM)
         process.terminate()
         until = time.monotonic() + GRACE
         while (process.poll() is None or alive(started)) and time.monotonic() < until:
             time.sleep(0.1)
-        for pid, _ in alive(started):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end(started, signal.SIGKILL)
         process.kill()
         process.wait()
 
 
-def processes() -> dict[tuple[int, str], int]:
-    """Of each process on this machine its id and when it started, and its parent's id."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,stat=,lstart="], capture_output=True, text=True, check=True)
-    lines = (line.split(maxsplit=3) for line in listed.stdout.splitlines())
-    return {(int(pid), start): int(parent) for pid, parent, stat, start in lines if not stat.startswith("Z")}
+def processes() -> dict[tuple[int, int], int]:
+    """Of each process on this machine its id and session, by which it is known, and its parent's id."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,sess=,ppid=,stat="], capture_output=True, text=True, check=True)
+    lines = (line.split() for line in listed.stdout.splitlines())
+    return {(int(pid), int(session)): int(parent) for pid, session, parent, stat in lines if stat[0] != "Z"}
 
 
-def offspring(pid: int) -> set[tuple[int, str]]:
+def offspring(pid: int) -> set[tuple[int, int]]:
     """What a process started, what that started, and so on."""
     parents = processes()
-    found: set[tuple[int, str]] = set()
+    found: set[tuple[int, int]] = set()
     while more := {who for who, parent in parents.items() if parent in {pid, *(p for p, _ in found)}} - found:
         found |= more
     return found
 
 
-def alive(started: set[tuple[int, str]]) -> set[tuple[int, str]]:
+def alive(started: set[tuple[int, int]]) -> set[tuple[int, int]]:
     """Those that have not ended."""
     return started & processes().keys()
+
+
+def end(started: set[tuple[int, int]], how: signal.Signals) -> None:
+    """Send a signal to those that have not ended."""
+    for pid, _ in alive(started):
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], until: float) -> None:
