@@ -4,11 +4,13 @@ python benchmarks/render.py demo/               # the demo's table and picture, 
 python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
 python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
 python benchmarks/render.py board               # the first rows of docs/board, into docs/leaderboard.md
+python benchmarks/render.py flower              # accuracies and times of benchmarks/flower.json, into docs/flower.md
 python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -73,6 +75,26 @@ def board() -> dict[str, str]:
     return tables
 
 
+def flower() -> dict[str, str]:
+    """The tables of docs/flower.md, by their marks: strategies in rows."""
+    figures = json.loads((ROOT / "benchmarks" / "flower.json").read_text())
+    cases = figures["accuracy"]
+    lines = [["", *cases], ["---", *["---:"] * len(cases)]]
+    lines += [[f"`{name}`", *(_reached(found[name]) for found in cases.values())] for name in cases["no attack"]]
+    tables = {"accuracy": "\n".join(f"| {' | '.join(line)} |" for line in lines)}
+    if "time" in figures:
+        about, times = figures["time"]["about"], figures["time"]["milliseconds"]
+        lines = [f"| aggregating {about['n']} replies of {about['d']:,} float32 parameters | ms |", "| --- | ---: |"]
+        tables["time"] = "\n".join([*lines, *(f"| `{name}` | {taken:.0f} |" for name, taken in times.items())])
+    return tables
+
+
+def _reached(runs: list[float | str]) -> str:
+    """The mean accuracy in per cent, or how the runs ended."""
+    ended = [run for run in runs if isinstance(run, str)]
+    return ended[0].replace(" in round", ", round") if ended else f"{100 * sum(map(float, runs)) / len(runs):.1f}"
+
+
 def planning() -> None:
     """S0's setting of mean estimation, seed 0: Krum under classical attacks, NLP and lookahead."""
     tune_allocator()
@@ -96,7 +118,7 @@ def main() -> None:
     if sys.argv[1:] == ["planning"]:
         planning()
         return
-    made = {"presets": ("conventions.md", presets), "board": ("leaderboard.md", board)}
+    made = {"presets": ("conventions.md", presets), "board": ("leaderboard.md", board), "flower": ("flower.md", flower)}
     if len(sys.argv) == 2 and sys.argv[1] in made:
         page, tables = made[sys.argv[1]]
         for mark, text in tables().items():

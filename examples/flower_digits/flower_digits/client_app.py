@@ -28,9 +28,10 @@ def train_here(message: Message, context: Context) -> Message:
     """Train the model that came on this client's samples, and send it back."""
     config = context.run_config
     client, clients = (int(context.node_config[key]) for key in ("partition-id", "num-partitions"))
-    seed, round = int(config["seed"]), int(message.content["config"]["server-round"])
+    seed, round = int(config["seed"]), message.content.config_records["config"]["server-round"]
+    assert isinstance(round, int)
     model = make_model(seed)
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
     x, y = load_data(client, clients, seed)
     generator = torch.Generator().manual_seed(1_000_000 * seed + 1000 * round + client)
     loss = train(model, x, y, int(config["local-epochs"]), float(config["learning-rate"]), generator)
