@@ -79,14 +79,12 @@ def daemon(command: list[str], log: Path, environment: dict[str, str]) -> Iterat
         yield process
     finally:
         started = offspring(process.pid)
-        end(started, signal.SIGTERM)
-        process.terminate()
-        until = time.monotonic() + GRACE
-        while (process.poll() is None or alive(started)) and time.monotonic() < until:
-            time.sleep(0.1)
-        end(started, signal.SIGKILL)
-        process.kill()
-        process.wait()
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            process.send_signal(how)
+            end(started, how)
+            until = time.monotonic() + GRACE
+            while (process.poll() is None or alive(started)) and time.monotonic() < until:
+                time.sleep(0.1)
 
 
 def processes() -> dict[tuple[int, int], int]:
