@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +140,19 @@ def milliseconds(d: int, repeats: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in strategies}
     for _ in range(repeats + 1):  # the first one warms up
         for name, strategy in strategies.items():
+            received = [anew(reply) for reply in replies]
             started = time.perf_counter()
-            strategy.aggregate_train(1, list(replies))
+            strategy.aggregate_train(1, received)
             times[name].append(1000 * (time.perf_counter() - started))
     return {name: statistics.median(taken[1:]) for name, taken in times.items()}
+
+
+def anew(reply: Message) -> Message:
+    """The same reply again: Flower's strategies empty those that they aggregate."""
+    again = copy(reply)
+    arrays, metrics = reply.content.array_records["arrays"], reply.content.metric_records["metrics"]
+    again.content = RecordDict({"arrays": ArrayRecord(dict(arrays)), "metrics": metrics})
+    return again
 
 
 def main() -> None:
