@@ -6,7 +6,7 @@
 
 Nothing leaves the machine: insecure connections on 127.0.0.1, no telemetry, no search for updates, no installation of
 dependencies at run time. Flower's home is a folder of its own; logs are kept in it (`--folder`). What was started is
-ended, by its process ids, also when the run fails.
+ended, by its process ids, also when the run fails (on Linux).
 """
 
 from __future__ import annotations
@@ -74,45 +74,40 @@ def run(folder: Path, settings: str = "", simulation: bool = False, limit: float
 def daemon(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process for as long as the block lasts; with it end all that it started."""
     with log.open("wb") as file:
-        process = subprocess.Popen([str(BIN / command[0]), *command[1:]], env=environment, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]], env=environment, stdout=file, stderr=file, start_new_session=True
+        )
     try:
         yield process
     finally:
-        started = offspring(process.pid)
+        theirs = sessions(process.pid)
         for how in (signal.SIGTERM, signal.SIGKILL):
-            process.send_signal(how)
-            end(started, how)
+            for pid in members(theirs):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, how)
             until = time.monotonic() + GRACE
-            while (process.poll() is None or alive(started)) and time.monotonic() < until:
+            while (process.poll() is None or members(theirs)) and time.monotonic() < until:
                 time.sleep(0.1)
 
 
-def processes() -> dict[tuple[int, int], int]:
-    """Of each process on this machine its id and session, by which it is known, and its parent's id."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,sess=,ppid=,stat="], capture_output=True, text=True, check=True)
+def processes() -> list[tuple[int, int, int]]:
+    """The id, parent and session of each process on this machine that has not ended."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,sess=,stat="], capture_output=True, text=True, check=True)
     lines = (line.split() for line in listed.stdout.splitlines())
-    return {(int(pid), int(session)): int(parent) for pid, session, parent, stat in lines if stat[0] != "Z"}
+    return [(int(pid), int(parent), int(session)) for pid, parent, session, stat in lines if stat[0] != "Z"]
 
 
-def offspring(pid: int) -> set[tuple[int, int]]:
-    """What a process started, what that started, and so on."""
-    parents = processes()
-    found: set[tuple[int, int]] = set()
-    while more := {who for who, parent in parents.items() if parent in {pid, *(p for p, _ in found)}} - found:
-        found |= more
-    return found
+def sessions(leader: int) -> set[int]:
+    """The session that a process leads, and those of all that it started: orphans stay in them."""
+    family, rows = {leader}, processes()
+    while more := {pid for pid, parent, _ in rows if parent in family} - family:
+        family |= more
+    return {leader, *(session for pid, _, session in rows if pid in family)}
 
 
-def alive(started: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those that have not ended."""
-    return started & processes().keys()
-
-
-def end(started: set[tuple[int, int]], how: signal.Signals) -> None:
-    """Send a signal to those that have not ended."""
-    for pid, _ in alive(started):
-        with suppress(ProcessLookupError):
-            os.kill(pid, how)
+def members(theirs: set[int]) -> set[int]:
+    """The ids of the processes in some sessions."""
+    return {pid for pid, _, session in processes() if session in theirs}
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], until: float) -> None:
