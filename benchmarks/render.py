@@ -4,21 +4,27 @@ python benchmarks/render.py demo/               # the demo's table and picture, 
 python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
 python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
 python benchmarks/render.py board               # the first rows of docs/board, into docs/leaderboard.md
+python benchmarks/render.py reproduction        # the verdicts of docs/reproduction, into docs/reproduction.md
 python benchmarks/render.py flower              # accuracies and times of benchmarks/flower.json, into docs/flower.md
 python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import vl_convert
 
 from turncoat.learning.training import train
 from turncoat.linalg.allocator import tune_allocator
+from turncoat.papers.figure import Judgement
+from turncoat.papers.page import TITLES, VERDICTS
+from turncoat.papers.run import CLAIMS
 from turncoat.presets import NOT_OFFERED, PRESETS
 from turncoat.report.export import VEGA_LITE, sheets
 from turncoat.report.sections import Report
@@ -75,9 +81,39 @@ def board() -> dict[str, str]:
     return tables
 
 
+def published() -> list[Judgement]:
+    """The verdicts that the docs carry."""
+    return msgspec.json.decode((ROOT / "docs" / "reproduction" / CLAIMS).read_bytes(), type=list[Judgement])
+
+
+def reproduction() -> dict[str, str]:
+    """By mark of docs/reproduction.md: how many claims hold, fail and are open, and each paper's with its numbers."""
+    papers = {paper: [each for each in published() if each.figure.startswith(f"{paper}-")] for paper in TITLES}
+    rows = {TITLES[paper]: judged for paper, judged in papers.items()} | {"all": published()}
+    lines = [
+        "| paper | trained: holds | fails | undecided | computed: holds | fails |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, judged in rows.items():
+        counts = Counter((each.computed, each.verdict) for each in judged)
+        columns = [*((False, verdict) for verdict in VERDICTS), (True, "holds"), (True, "fails")]
+        lines.append(f"| {' | '.join([name, *(str(counts[column]) for column in columns)])} |")
+    return {"counts": "\n".join(lines)} | {paper: _verdicts(judged) for paper, judged in papers.items()}
+
+
+def _verdicts(judged: Sequence[Judgement]) -> str:
+    """A table of claims, and below it why those fail that do."""
+    if not judged:
+        return "Not published yet."
+    lines = ["| figure | claim | verdict | measured |", "|---|---|---|---|"]
+    lines += [f"| {each.figure} | {each.says} | {each.verdict} | {'<br>'.join(each.numbers)} |" for each in judged]
+    whys = [f"**{each.figure}: {each.says}.** {each.why}" for each in judged if each.verdict == "fails"]
+    return "\n\n".join(["\n".join(lines), *whys])
+
+
 def flower() -> dict[str, str]:
     """The tables of docs/flower.md, by their marks: strategies in rows."""
-    figures = json.loads((ROOT / "benchmarks" / "flower.json").read_text())
+    figures = msgspec.json.decode((ROOT / "benchmarks" / "flower.json").read_bytes())
     cases = figures["accuracy"]
     lines = [["", *cases], ["---", *["---:"] * len(cases)]]
     lines += [[f"`{name}`", *(_reached(found[name]) for found in cases.values())] for name in cases["no attack"]]
@@ -118,7 +154,12 @@ def main() -> None:
     if sys.argv[1:] == ["planning"]:
         planning()
         return
-    made = {"presets": ("conventions.md", presets), "board": ("leaderboard.md", board), "flower": ("flower.md", flower)}
+    made = {
+        "presets": ("conventions.md", presets),
+        "board": ("leaderboard.md", board),
+        "flower": ("flower.md", flower),
+        "reproduction": ("reproduction.md", reproduction),
+    }
     if len(sys.argv) == 2 and sys.argv[1] in made:
         page, tables = made[sys.argv[1]]
         for mark, text in tables().items():
