@@ -3,6 +3,7 @@
 import os
 import shlex
 from contextlib import ExitStack, chdir
+from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 
 from hypothesis import settings
@@ -12,6 +13,9 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 # A busy machine is no failure; and what CI tries is the same each time, so that it tells of the change alone.
 settings.register_profile("turncoat", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("turncoat")
+
+# What is about Flower needs it.
+collect_ignore = [] if find_spec("flwr") else ["src/turncoat/flower", "docs/flower.md"]
 
 SLOW = ("turncoat demo", "turncoat reproduce all")  # have tests of their own
 

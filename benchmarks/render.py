@@ -5,6 +5,7 @@ python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table
 python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
 python benchmarks/render.py board               # the first rows of docs/board, into docs/leaderboard.md
 python benchmarks/render.py reproduction        # the verdicts of docs/reproduction, into docs/reproduction.md
+python benchmarks/render.py flower              # accuracies and times of benchmarks/flower.json, into docs/flower.md
 python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
@@ -89,7 +90,10 @@ def reproduction() -> dict[str, str]:
     """By mark of docs/reproduction.md: how many claims hold, fail and are open, and each paper's with its numbers."""
     papers = {paper: [each for each in published() if each.figure.startswith(f"{paper}-")] for paper in TITLES}
     rows = {TITLES[paper]: judged for paper, judged in papers.items()} | {"all": published()}
-    lines = ["| paper | trained: holds | fails | undecided | computed: holds | fails |", "|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| paper | trained: holds | fails | undecided | computed: holds | fails |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for name, judged in rows.items():
         counts = Counter((each.computed, each.verdict) for each in judged)
         columns = [*((False, verdict) for verdict in VERDICTS), (True, "holds"), (True, "fails")]
@@ -105,6 +109,26 @@ def _verdicts(judged: Sequence[Judgement]) -> str:
     lines += [f"| {each.figure} | {each.says} | {each.verdict} | {'<br>'.join(each.numbers)} |" for each in judged]
     whys = [f"**{each.figure}: {each.says}.** {each.why}" for each in judged if each.verdict == "fails"]
     return "\n\n".join(["\n".join(lines), *whys])
+
+
+def flower() -> dict[str, str]:
+    """The tables of docs/flower.md, by their marks: strategies in rows."""
+    figures = msgspec.json.decode((ROOT / "benchmarks" / "flower.json").read_bytes())
+    cases = figures["accuracy"]
+    lines = [["", *cases], ["---", *["---:"] * len(cases)]]
+    lines += [[f"`{name}`", *(_reached(found[name]) for found in cases.values())] for name in cases["no attack"]]
+    tables = {"accuracy": "\n".join(f"| {' | '.join(line)} |" for line in lines)}
+    if "time" in figures:
+        about, times = figures["time"]["about"], figures["time"]["milliseconds"]
+        lines = [f"| aggregating {about['n']} replies of {about['d']:,} float32 parameters | ms |", "| --- | ---: |"]
+        tables["time"] = "\n".join([*lines, *(f"| `{name}` | {taken:.0f} |" for name, taken in times.items())])
+    return tables
+
+
+def _reached(runs: list[float | str]) -> str:
+    """The mean accuracy in per cent, or how the runs ended."""
+    ended = [run for run in runs if isinstance(run, str)]
+    return ended[0].replace(" in round", ", round") if ended else f"{100 * sum(map(float, runs)) / len(runs):.1f}"
 
 
 def planning() -> None:
@@ -133,6 +157,7 @@ def main() -> None:
     made = {
         "presets": ("conventions.md", presets),
         "board": ("leaderboard.md", board),
+        "flower": ("flower.md", flower),
         "reproduction": ("reproduction.md", reproduction),
     }
     if len(sys.argv) == 2 and sys.argv[1] in made:

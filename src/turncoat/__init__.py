@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from turncoat import flower as flower
     from turncoat import testing as testing
     from turncoat.attacks import (
         ALIE,
@@ -129,7 +130,7 @@ _HOMES = {
     "SimilarityFilter TrimmedMean Zeno rule",
     "turncoat.spec": "Seeds Spec",
 }
-_ROOMS = ("report", "results", "stress", "testing")
+_ROOMS = ("flower", "report", "results", "stress", "testing")
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""Ten clients learn digits, two of them are traitors."""
