@@ -63,6 +63,19 @@ class Rows:
     def device(self) -> torch.device:
         return _first(self.segments[0]).device
 
+    @property
+    def whole(self) -> int:
+        """How many columns the vectors have: more than `d` where these are a shard of them."""
+        return self.d
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """Sums over all columns of the vectors, given those over these."""
+        return numbers
+
+    def peak(self, numbers: Tensor) -> Tensor:
+        """Maxima over all columns of the vectors, given those over these."""
+        return numbers
+
     def select(self, indices: Sequence[int]) -> Rows:
         """These rows only; still no copy."""
         if self.mixings:
@@ -74,9 +87,10 @@ class Rows:
     def alike(self) -> bool:
         """Whether all rows are the same, number for number; mixtures are not compared and count as unlike."""
         first, *others = range(self._held) if self.keep is None else self.keep.tolist()
-        return not self.mixings and all(
+        unlike = bool(self.mixings) or not all(
             torch.equal(segment[i], segment[first]) for segment in self.segments for i in others
         )
+        return not self.peak(torch.tensor(float(unlike)))
 
     def mixed(self, matrix: Tensor) -> Rows:
         """Weighted sums of these rows, one for each row of the (m, n) matrix, made block by block when read."""
@@ -175,7 +189,8 @@ def _row_norms(rows: Rows) -> list[float]:
         else:
             chosen = range(len(segment)) if rows.keep is None else rows.keep.tolist()
             parts.append([float(torch.linalg.vector_norm(segment[i], dtype=rows.work)) for i in chosen])
-    return parts[0] if len(parts) == 1 else [math.hypot(*norms) for norms in zip(*parts, strict=True)]
+    norms = parts[0] if len(parts) == 1 else [math.hypot(*norms) for norms in zip(*parts, strict=True)]
+    return rows.total(torch.tensor(norms, dtype=torch.float64).square_()).sqrt_().tolist()
 
 
 def _row_peaks(rows: Rows) -> Tensor:
@@ -184,4 +199,4 @@ def _row_peaks(rows: Rows) -> Tensor:
     for _, block in rows.blocks():
         high, low = block.amax(1).cpu().double(), block.amin(1).cpu().double()
         peaks = torch.maximum(peaks, torch.maximum(high, -low))
-    return peaks
+    return rows.peak(peaks)

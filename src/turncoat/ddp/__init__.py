@@ -1,0 +1,6 @@
+"""Robust rules in PyTorch's data-parallel training: one call in the place of an all-reduce, one line in a DDP script."""
+
+from turncoat.ddp.reduce import Reducer, make_reducer, robust_all_reduce
+from turncoat.ddp.verdict import SuspectWarning, Verdict
+
+__all__ = ["Reducer", "SuspectWarning", "Verdict", "make_reducer", "robust_all_reduce"]
