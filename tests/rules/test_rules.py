@@ -127,8 +127,8 @@ def test_rules_agree_with_their_definition(name, n, f, d):
 @pytest.mark.parametrize("mixing", references.MIXINGS)
 @pytest.mark.parametrize("name", references.RULES)
 def test_mixings_before_a_rule_agree_with_their_definition(mixing, name):
-    if (mixing, name) == ("clipping", "cge"):
-        pytest.skip("all rows have the same norm")
+    if name == "cge" and mixing in ("arc", "clipping"):
+        pytest.skip("the rows at CGE's cut have the same norm")
     X = cloud(16, 20, seed=3)
     X[13:] += 4
     X[13] = X[14]
