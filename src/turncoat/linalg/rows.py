@@ -112,10 +112,12 @@ class Rows:
     def blocks(self, width: int = WIDTH) -> Iterator[tuple[slice, Tensor]]:
         """Blocks (n, at most width) of all columns in order; read-only, and valid until the next one is asked for."""
         mixings = [mixing.to(device=self.device, dtype=self.work) for mixing in self.mixings]
-        buffers = [torch.empty(0, dtype=self.work, device=self.device) for _ in mixings]
+        widest = min(width, self.d)
+        buffers = [torch.empty(len(mixing) * widest, dtype=self.work, device=self.device) for mixing in mixings]
         for where, block in self._held_blocks(width):
             for mixing, buffer in zip(mixings, buffers, strict=True):
-                block = torch.mm(mixing, block, out=buffer.resize_(len(mixing), block.shape[1]))
+                shape = len(mixing), block.shape[1]
+                block = torch.mm(mixing, block, out=buffer[: shape[0] * shape[1]].view(shape))
             yield where, block
 
     def _held_blocks(self, width: int) -> Iterator[tuple[slice, Tensor]]:
