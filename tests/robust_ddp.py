@@ -13,9 +13,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from turncoat.ddp import RobustHook, make_reducer, make_robust
+from turncoat.ddp import Handle, make_reducer, make_robust
+from turncoat.ddp.hook import RobustHook
 
 TINY = 1e-5  # MB a bucket: one for nearly every parameter
 
@@ -81,6 +84,7 @@ def follow(
     plain = copy.deepcopy(model)
     ddp = DistributedDataParallel(model, **({"bucket_cap_mb": TINY} | options))
     hook = make_robust(ddp, rule, momentum=momentum, mode=mode)
+    assert isinstance(hook, RobustHook)
     reducer = make_reducer(rule, None, mode, 0)
     kept: Tensor | None = None
     factor = (factors or {}).get(rank, 1.0)
@@ -117,7 +121,7 @@ def follow(
     }
 
 
-def said(hook: RobustHook) -> dict[str, Any]:
+def said(hook: Handle) -> dict[str, Any]:
     verdict = hook.verdict
     weights = None if verdict.weights is None else verdict.weights.tolist()
     named = {"suspects": verdict.suspects, "excluded": verdict.excluded, "absent": verdict.absent}
@@ -127,9 +131,7 @@ def said(hook: RobustHook) -> dict[str, Any]:
 def unused(rank: int, absent: list[int], static: bool = False, momentum: float | None = None) -> dict[str, Any]:
     """Two steps in which some ranks leave the branch out: its gradient, all ranks' own ones, the whole gradients."""
     model = net()
-    ddp = DistributedDataParallel(
-        model, bucket_cap_mb=TINY, find_unused_parameters=not static, static_graph=static
-    )
+    ddp = DistributedDataParallel(model, bucket_cap_mb=TINY, find_unused_parameters=not static, static_graph=static)
     hook = make_robust(ddp, "median(f=1)", momentum=momentum)
     own = copy.deepcopy(model)
     for step in range(2):
@@ -165,10 +167,10 @@ def suspicion(rank: int, steps: int) -> dict[str, Any]:
     return found | {"warnings": [str(one.message) for one in caught if one.category.__name__ == "SuspectWarning"]}
 
 
-def scaled(rank: int, overflowing: list[int]) -> dict[str, Any]:
+def scaled(rank: int, scale: float, overflowing: list[int]) -> list[Any]:
     """Three steps with a loss scale that overflows on some ranks in the second one."""
     model = net()
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     ddp = DistributedDataParallel(model, bucket_cap_mb=TINY)
     hook = make_robust(ddp, "centered_clipping(tau=0.01)", scaler=scaler, momentum=0.5)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -177,12 +179,12 @@ def scaled(rank: int, overflowing: list[int]) -> dict[str, Any]:
         optimiser.zero_grad()
         factor = float("inf") if step == 1 and rank in overflowing else 1.0
         scaler.scale(factor * ddp(batch(rank, step)).square().mean()).backward()
-        norm = float(flat(model).norm()) / scaler.get_scale()
+        gradient = (flat(model) / scaler.get_scale()).numpy().tobytes()
         before = model.last.weight.clone()
         scaler.step(optimiser)
         scaler.update()
-        found.append((norm, scaler.get_scale(), not torch.equal(before, model.last.weight), hook.verdict.excluded))
-    return {"steps": found}
+        found.append((gradient, scaler.get_scale(), not torch.equal(before, model.last.weight), hook.verdict.excluded))
+    return found
 
 
 class Normed(nn.Module):
@@ -203,9 +205,9 @@ def normed(rank: int, mode: str = "sharded", **options: Any) -> dict[str, Any]:
     ddp(batch(rank, 0)).sum().backward()
     norm = model.layers[1]
     if rank == 2:
-        norm.running_mean.fill_(1e9)
+        norm.running_mean += 1e9
     if rank == 3:
-        norm.running_var.fill_(torch.nan)
+        norm.running_var *= torch.nan
     own = gathered(torch.stack([norm.running_mean, norm.running_var]))
     hook.settle_buffers()
     settled = torch.stack([norm.running_mean, norm.running_var])
@@ -237,7 +239,7 @@ def refused(rank: int, what: str) -> None:
         options["find_unused_parameters"] = True
         options |= {"skip_all_reduce_unused_params": True} if what == "skipped" else {}
     elif what == "optimiser":
-        from torch.distributed.optim import _apply_optimizer_in_backward
+        from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
 
         _apply_optimizer_in_backward(torch.optim.SGD, model.parameters(), {"lr": 0.1})
     ddp = DistributedDataParallel(model, **options)
@@ -279,3 +281,58 @@ def failing(rank: int, how: str, pause: float = 0.0) -> float:
 
 def _raise(_: Tensor) -> None:
     raise ArithmeticError("a worker's own error")
+
+
+def sharded(
+    rank: int,
+    rule: str,
+    factors: dict[int, float] | None = None,
+    whole: bool = False,
+    reduced: torch.dtype | None = None,
+    micro: int = 1,
+    lost: bool = False,
+) -> dict[str, Any]:
+    """Two steps of FSDP2 with a rule: its whole gradient, and all ranks' own ones, of the last one.
+
+    `whole`: as one group of parameters; else the layers' are groups of their own. `lost`: rank 3's gradient
+    of the first layer is nan.
+    """
+    model: Any = net()
+    own = copy.deepcopy(model)
+    policy = MixedPrecisionPolicy(reduce_dtype=reduced)
+    for part in [model] if whole else [model.first, model.branch, model]:
+        fully_shard(part, mesh=init_device_mesh("cpu", (dist.get_world_size(),)), mp_policy=policy)
+    hook = make_robust(model, rule)
+    factor = (factors or {}).get(rank, 1.0)
+    if lost and rank == 3:
+        for one in (model, own):
+            one.branch.register_full_backward_hook(lambda _, into, __: tuple(part * torch.nan for part in into))
+    for step in range(2):
+        for one in (model, own):
+            one.zero_grad()
+            for part in range(micro):
+                if one is model:
+                    model.set_requires_gradient_sync(part == micro - 1)
+                backward(one, batch(rank, step * micro + part), factor)
+    found = torch.cat([p.grad.full_tensor().reshape(-1) for p in model.parameters()])
+    return {
+        "found": found.numpy(),
+        "rows": gathered(flat(own)),
+        "verdict": said(hook),
+        "suspicion": hook.suspicion.tolist(),
+    }
+
+
+def unfit_shards(rank: int, what: str) -> None:
+    """Ask for what make_robust refuses of FSDP2."""
+    model: Any = net()
+    if what == "replicated":
+        fully_shard(model, mesh=init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")))
+    elif what != "plain":
+        fully_shard(model.first)
+        fully_shard(model)
+    hook = make_robust(model, "krum(f=1)" if what == "gram" else "median", momentum=0.9 if what == "momentum" else None)
+    if what == "factor":
+        model.set_gradient_divide_factor(3.0)
+        backward(model, batch(rank, 0), 1.0)
+    assert hook.verdict is None

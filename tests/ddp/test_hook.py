@@ -136,17 +136,17 @@ def test_a_rank_that_sends_minus_ten_times_its_gradient_becomes_suspect(ranks: R
 
 @pytest.mark.parametrize("overflowing", [[1], [0, 1, 2, 3]])
 def test_a_loss_scale_changes_nothing_but_the_steps_that_overflow(ranks: Ranks, overflowing: list[int]) -> None:
-    found = run(ranks, world.scaled, overflowing=overflowing)
-    assert all(str(one) == str(found[0]) for one in found)
-    first, second, third = found[0]["steps"]
+    scaled, plain = (run(ranks, world.scaled, scale=scale, overflowing=overflowing) for scale in (1024.0, 1.0))
+    assert all(one == scaled[0] for one in scaled)
     all_of_them = len(overflowing) == N
-    assert first[0] == pytest.approx(0.005, rel=1e-3)  # tau, halfway from a momentum of 0 is longer
-    assert first[2]
-    assert second[3] == tuple(overflowing)
-    assert second[2] is not all_of_them
-    assert second[1] == (512.0 if all_of_them else 1024.0)
-    assert np.isfinite(third[0])
-    assert third[2]
+    for step, (mine, without) in enumerate(zip(scaled[0], plain[0], strict=True)):
+        gradient, scale, went_on, excluded = mine
+        skipped = step == 1 and all_of_them
+        assert went_on is not skipped
+        assert excluded == (tuple(overflowing) if step == 1 else ())
+        assert scale == (512.0 if step and all_of_them else 1024.0)
+        assert skipped or np.isfinite(np.frombuffer(gradient, dtype=np.float32)).all()
+        assert skipped or gradient == without[0]
 
 
 def test_statistics_from_rank_0_are_refused_or_settled(ranks: Ranks) -> None:
@@ -202,7 +202,7 @@ def test_a_rule_is_checked_against_the_number_of_ranks(ranks: Ranks) -> None:
 
 def test_a_rank_that_dies_is_a_clear_error_on_the_others() -> None:
     with Ranks(3, timeout=10.0) as started:
-        found = started.run(partial(world.failing, how="dies"), limit=30.0)
+        found = started.run(partial(world.failing, how="dies"), limit=120.0)
         started.processes[1].join(5)
         assert started.processes[1].exitcode == 3
     for one in (found[0], found[2]):
@@ -214,7 +214,7 @@ def test_a_rank_that_dies_is_a_clear_error_on_the_others() -> None:
 @pytest.mark.parametrize("how", ["stalls", "raises"])
 def test_a_rank_that_stalls_or_fails_is_an_error_within_the_time_out(how: str) -> None:
     with Ranks(3, timeout=4.0) as started:
-        found = started.run(partial(world.failing, how=how, pause=10.0), limit=40.0)
+        found = started.run(partial(world.failing, how=how, pause=10.0), limit=120.0)
     for one in (found[0], found[2]):
         assert isinstance(one, GroupError), one
         assert one.args[-1] < 8

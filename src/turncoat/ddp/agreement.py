@@ -55,7 +55,7 @@ def supported(said: Sequence[bytes], f: int) -> bytes | None:
 
 
 def as_bytes(tensor: Tensor) -> bytes:
-    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
+    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _if(count: Counter[bytes | None] | Counter[bytes], least: int) -> bytes | None:

@@ -1,21 +1,22 @@
 """A robust rule in the place of DistributedDataParallel's all-reduce: one line in an existing script."""
 # Annotations are not postponed here: torch compares those of a hook with its classes.
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.fsdp import FSDPModule
 from torch.futures import Future
-from torch.nn.modules.batchnorm import SyncBatchNorm, _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
+from turncoat.ddp.fsdp import RobustReduceScatter
 from turncoat.ddp.group import digest
+from turncoat.ddp.handle import Handle, layers_passing_by
 from turncoat.ddp.reduce import Gap, Parcel, make_reducer
-from turncoat.ddp.verdict import Verdict, Watch
+from turncoat.ddp.verdict import Verdict
 from turncoat.errors import NonFiniteError, SpecError
 from turncoat.rules.base import Rule
 from turncoat.rules.median import Median
@@ -45,11 +46,8 @@ class Layout:
         return [Gap(bucket, columns, rows[parameter]) for parameter, bucket, columns in self.places if rows[parameter]]
 
 
-class RobustHook:
-    """What `make_robust` put into a DDP model: the verdict of each step, the suspicion of each rank.
-
-    All buckets of a step are aggregated together, as one vector, when the last one is there.
-    """
+class RobustHook(Handle):
+    """In a DDP model: all buckets of a step are aggregated together, as one vector, when the last one is there."""
 
     def __init__(
         self,
@@ -61,8 +59,8 @@ class RobustHook:
         scaler: torch.amp.GradScaler | None,
     ) -> None:
         self._reducer = make_reducer(rule, ddp_model.process_group, mode, server)
-        self._median = make_reducer(Median(f=self.rule.f), ddp_model.process_group, mode, server)
-        self._model = weakref.ref(ddp_model)
+        rule = self._reducer.rule
+        super().__init__(ddp_model, rule, make_reducer(Median(f=rule.f), ddp_model.process_group, mode, server))
         self._parameters = [p for p in ddp_model._module_parameters if p.requires_grad]
         self._number = {parameter: number for number, parameter in enumerate(self._parameters)}
         self._partial = ddp_model.find_unused_parameters or ddp_model.static_graph
@@ -72,33 +70,6 @@ class RobustHook:
         self._layout: Layout | None = None
         self._places: list[tuple[int, int, slice]] = []
         self._buckets: list[tuple[Tensor, Parcel, Future]] = []
-        self._watch = Watch(self._reducer.group.n)
-        self.verdict: Verdict | None = None
-        """Of the last step; None before the first one."""
-
-    @property
-    def rule(self) -> Rule:
-        """The rule."""
-        return self._reducer.rule
-
-    @property
-    def suspicion(self) -> Tensor:
-        """(n,) how suspect each rank has been of late: 1 after many steps as a suspect, 0 after many without."""
-        return self._watch.suspicion.clone()
-
-    def settle_buffers(self) -> None:
-        """Give all ranks the coordinate-wise median of their running statistics of batch normalisation.
-
-        For models that are built with `broadcast_buffers=False`: every rank calls it, before the model is evaluated or
-        saved.
-        """
-        model = self._model()
-        layers = [layer for layer in model.modules() if isinstance(layer, _NormBase)] if model else []
-        statistics = [s for layer in layers for s in (layer.running_mean, layer.running_var) if s is not None]
-        if statistics:
-            whole = self._median(torch.cat([one.reshape(-1) for one in statistics])).vector
-            for one, settled in zip(statistics, whole.split([one.numel() for one in statistics]), strict=True):
-                one.copy_(settled)
 
     def _attach(self, ddp_model: DistributedDataParallel) -> None:
         shapes = repr([(tuple(p.shape), p.dtype) for p in self._parameters])
@@ -114,10 +85,10 @@ class RobustHook:
     def _use(self, number: int) -> None:
         self._used[number] = True
 
-    def _take(self, _: object, bucket: dist.GradBucket) -> Future[Tensor]:
+    def _take(self, _: object, bucket: GradBucket) -> Future[Tensor]:
         """Send a bucket on its way; the last one completes the step."""
         model = self._model()
-        if model is not None and model._join_config.enable:
+        if isinstance(model, DistributedDataParallel) and model._join_config.enable:
             raise SpecError(
                 "join() lets ranks that have run out of data vote for a gradient of zero: give all ranks the same "
                 "number of batches (DistributedSampler(..., drop_last=True)) and leave join() out"
@@ -126,6 +97,10 @@ class RobustHook:
             self._buckets, self._places = [], []
             self._scale = self._scaler.get_scale() if self._scaler is not None else 1.0
         buffer = bucket.buffer()
+        with torch.no_grad(), torch.autocast(buffer.device.type, enabled=False):  # for a backward pass within it
+            return self._sent(bucket, buffer)
+
+    def _sent(self, bucket: GradBucket, buffer: Tensor) -> Future[Tensor]:
         numbers = [self._number[parameter] for parameter in bucket.parameters()]
         for number, gradient in zip(numbers, bucket.gradients(), strict=True):
             start = gradient.storage_offset() - buffer.storage_offset()
@@ -160,57 +135,67 @@ class RobustHook:
             self._reducer.rearrange(before.numels, lambda wholes: before.moved(wholes, layout))
         note = (~self._used).to(torch.uint8) if self._partial else None
         self._used.zero_()
-        step = 0 if self.verdict is None else self.verdict.step + 1
         try:
             finished = self._reducer.finish([parcel for _, parcel, _ in buckets], note, layout.gaps)
         except NonFiniteError as error:
             if self._scaler is None:
                 raise
-            self.verdict = Verdict(step, excluded=error.rows)  # too large a loss scale; the scaler skips the step
+            verdict = Verdict(self._step, excluded=error.rows)  # too large a loss scale; the scaler skips the step
             for buffer, _, _ in buckets:
                 buffer.fill_(torch.nan)
         else:
-            self.verdict = Verdict.of(step, finished.found, finished.absent)
+            verdict = Verdict.of(self._step, finished.found, finished.absent)
             for (buffer, _, _), whole in zip(buckets, finished.wholes, strict=True):
                 buffer.copy_(whole).mul_(self._scale)
         for buffer, _, future in buckets:
             future.set_result(buffer)
-        self._watch.see(self.verdict)
+        self._see(verdict)
 
 
 def make_robust(
-    ddp_model: DistributedDataParallel,
+    model: nn.Module,
     rule: str | Rule | Callable[..., Any],
     *,
     momentum: float | None = None,
     mode: str = "sharded",
     server: int = 0,
     scaler: torch.amp.GradScaler | None = None,
-) -> RobustHook:
-    """Let a DDP model train on what a rule makes of the ranks' gradients, not on their mean; every rank has to call it.
+) -> Handle:
+    """Let a DDP or FSDP2 model train on what a rule makes of the ranks' gradients, not on their mean.
 
-    Call it once, before the first backward pass. The rule sees whole gradients: the buckets of DDP are on their way
-    while the backward pass computes, and are aggregated together when the last one is there. A parameter that a rank
-    did not use (`find_unused_parameters`) is no vote for zero: that rank abstains on it. `momentum` is each worker's
-    own, m <- momentum m + (1 - momentum) g, sent in the place of its gradient. `mode` and `server` as in
-    `robust_all_reduce`. With `scaler` the rule sees gradients without the loss scale, and a step in which more ranks
-    than f overflow is one that the scaler skips; otherwise it is an error.
+    Every rank calls it, once, before the first backward pass. The handle that it returns has each step's `verdict` and
+    the ranks' `suspicion`; a rank that stays suspect is worth a SuspectWarning.
 
-    The model's `verdict` and `suspicion` are in what is returned; a rank that stays suspect is worth a SuspectWarning.
+    In a DistributedDataParallel model the rule sees whole gradients: the buckets are on their way while the backward
+    pass computes, and are aggregated together when the last one is there. A parameter that a rank did not use
+    (`find_unused_parameters`) is no vote for zero: that rank abstains on it. `momentum` is each worker's own, m <-
+    momentum m + (1 - momentum) g, sent in the place of its gradient. `mode` and `server` as in `robust_all_reduce`.
+    With `scaler` the rule sees gradients without the loss scale, and a step in which more ranks than f overflow is one
+    that the scaler skips; otherwise it is an error.
 
-    Raises SpecError for a model of which something would pass by the rule, and ToleranceError for an f too large. A
-    backward pass raises GroupError where a rank dies or stalls past the group's time-out, NonFiniteError where more
-    ranks than f send what is not finite.
+    FSDP2 (`fully_shard`) reduces its groups of parameters one by one and keeps none of them whole: coordinate-wise
+    rules run in it, other ones only where the whole model is one group, and none of the options.
+
+    Raises SpecError for a model of which something would pass by the rule, ToleranceError for an f too large and
+    GroupError where the ranks do not fit together. A backward pass raises GroupError where a rank dies or stalls past
+    the group's time-out, NonFiniteError where more ranks than f send what is not finite.
     """
-    if not isinstance(ddp_model, DistributedDataParallel):
-        raise SpecError(f"make_robust takes a DistributedDataParallel model, got {type(ddp_model).__name__}")
     if momentum is not None and not 0 <= momentum < 1:
         raise SpecError(f"momentum is at least 0 and below 1, got {momentum}")
-    for reason in _passing_by(ddp_model, mode, server):
-        raise SpecError(reason)
-    hook = RobustHook(ddp_model, rule, momentum, mode, server, scaler)
-    hook._attach(ddp_model)
-    return hook
+    if isinstance(model, DistributedDataParallel):
+        for reason in _passing_by(model, mode, server):
+            raise SpecError(reason)
+        hook = RobustHook(model, rule, momentum, mode, server, scaler)
+        hook._attach(model)
+        return hook
+    if not isinstance(model, FSDPModule):
+        raise SpecError(f"make_robust takes a DistributedDataParallel or fully_shard model, got {type(model).__name__}")
+    if momentum is not None or mode != "sharded" or scaler is not None:
+        raise SpecError(
+            "momentum, mode and scaler need whole gradients, of which an FSDP2 model keeps shards: leave them out, or "
+            "use DistributedDataParallel"
+        )
+    return RobustReduceScatter(model, rule)
 
 
 def _passing_by(model: DistributedDataParallel, mode: str, server: int) -> Iterator[str]:
@@ -227,21 +212,13 @@ def _passing_by(model: DistributedDataParallel, mode: str, server: int) -> Itera
         yield "delay_all_reduce_named_params are averaged without the hook: leave the option out"
     if getattr(model, "skip_all_reduce_unused_params", False):
         yield "skip_all_reduce_unused_params leaves buckets out on the word of each rank: leave the option out"
-    if any(isinstance(layer, SyncBatchNorm) for layer in model.modules()):
-        yield (
-            "SyncBatchNorm adds up all ranks' activations in the forward pass, where one rank is enough to spoil them: "
-            "use BatchNorm with broadcast_buffers=False and hook.settle_buffers(), or GroupNorm"
-        )
     if model.broadcast_buffers and model.modules_buffers and (mode, server) != ("server", 0):
         yield (
             "the model's buffers, such as BatchNorm's running statistics, come from rank 0 in every forward pass, and "
             "rank 0 may be the one that lies: build DistributedDataParallel(..., broadcast_buffers=False), and call "
             "hook.settle_buffers() on every rank before you evaluate or save"
         )
-    if any(getattr(layer, "sparse", False) for layer in model.modules()):
-        yield "sparse gradients cannot be aggregated: build the embedding with sparse=False"
-    if any(not p.dtype.is_floating_point for p in model._module_parameters if p.requires_grad):
-        yield "complex parameters cannot be aggregated: hold them as torch.view_as_real does"
+    yield from layers_passing_by(model)
     if mode == "replicated" and model.find_unused_parameters and not model.static_graph:
         yield (
             "find_unused_parameters adds up around a ring who used what, where one rank can lie to each differently: "

@@ -94,9 +94,7 @@ class Reducer(ABC):
         """Begin to send a flat contiguous tensor, which must stay as it is until it is finished."""
 
     @abstractmethod
-    def finish(
-        self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps
-    ) -> Finished:
+    def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
         """The aggregate of all that was sent, cut up as it was.
 
         `note` (bytes) goes to all ranks, `gaps` makes of all ranks' notes which rows have no say on which columns.
@@ -120,7 +118,9 @@ class Reducer(ABC):
                 return {key: carried(one) for key, one in memory.items()}
             if isinstance(memory, Tensor):
                 return self.own(moved(self.collect(memory, numels)))
-            raise SpecError(f"{self.rule} remembers a {type(memory).__name__}: only tensors can follow their parameters")
+            raise SpecError(
+                f"{self.rule} remembers a {type(memory).__name__}: only tensors can follow their parameters"
+            )
 
         self.state = carried(self.state)
 
@@ -157,15 +157,16 @@ class Sharded(Reducer):
         pending = self.group.exchange(flat, columns.view(-1), sizes, into_sizes, REDUCING)
         return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
 
-    def finish(
-        self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps
-    ) -> Finished:
+    def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
+        absent = () if note is None else gaps(self.group.hear(note, REDUCING))
+        found = self.reduce(parcels, absent)
+        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+
+    def reduce(self, parcels: Sequence[Parcel], gaps: Sequence[Gap] = ()) -> Aggregation:
+        """The aggregate of what was sent, whose vector is this rank's part."""
         for parcel in parcels:
             parcel.pending.wait()
-        absent = () if note is None else gaps(self.group.hear(note, REDUCING))
-        seed = self._seed() if self.rule.draws else None
-        found = self._step(self._shards(parcels), parcels, absent, seed)
-        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+        return self._step(self._shards(parcels), parcels, gaps, self._seed() if self.rule.draws else None)
 
     def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
         wholes, pending, start = [], [], 0
