@@ -1,4 +1,4 @@
-"""Robust rules in PyTorch's data-parallel training: one call in the place of an all-reduce, one line in a DDP script."""
+"""Robust rules in data-parallel training: one call in the place of an all-reduce, one line in a DDP script."""
 
 from turncoat.ddp.reduce import Reducer, make_reducer, robust_all_reduce
 from turncoat.ddp.verdict import SuspectWarning, Verdict

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from turncoat.ddp.group import Group, Pending
+from turncoat.ddp.group import DIGEST, Group, Pending, digest
 from turncoat.errors import InputError, SpecError
 from turncoat.linalg.rows import Rows, examine
 from turncoat.linalg.shards import Crew, Shards
@@ -21,6 +21,8 @@ from turncoat.rules.base import Aggregation, Rule
 from turncoat.rules.median import average_of_ranks
 
 REDUCING = "in a robust all-reduce"
+ADDRESS = re.compile(" at 0x[0-9a-f]+")  # of a function among a rule's parameters: another on every rank
+SEED = 7  # bytes: a generator takes 63 bits
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Finished:
 class Reducer(ABC):
     """A rule over the ranks of a group, with its memory: `send` tensors, then `finish` them together as one vector."""
 
+    mode: str
+
     def __init__(self, rule: Rule, group: Group) -> None:
         rule.check(group.n)
         self.rule, self.group = rule, group
@@ -80,10 +84,10 @@ class Reducer(ABC):
 
     def __call__(self, tensor: Tensor) -> Aggregation:
         """The aggregate of the ranks' tensors, in their shape; the rule remembers the call before."""
+        self.group.agree_on(self._description(tensor), REDUCING)
         flat = tensor.detach().reshape(-1)
         if not flat.dtype.is_floating_point:
             raise InputError(f"a tensor of {flat.dtype} cannot be aggregated; convert it to floating point")
-        self.group.agree_on(self._description(tensor), REDUCING)
         if not flat.numel():
             raise InputError(f"there is nothing to aggregate in shape {tuple(tensor.shape)}")
         finished = self.finish([self.send(flat)])
@@ -94,9 +98,7 @@ class Reducer(ABC):
         """Begin to send a flat contiguous tensor, which must stay as it is until it is finished."""
 
     @abstractmethod
-    def finish(
-        self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps
-    ) -> Finished:
+    def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
         """The aggregate of all that was sent, cut up as it was.
 
         `note` (bytes) goes to all ranks, `gaps` makes of all ranks' notes which rows have no say on which columns.
@@ -120,20 +122,21 @@ class Reducer(ABC):
                 return {key: carried(one) for key, one in memory.items()}
             if isinstance(memory, Tensor):
                 return self.own(moved(self.collect(memory, numels)))
-            raise SpecError(f"{self.rule} remembers a {type(memory).__name__}: only tensors can follow their parameters")
+            raise SpecError(
+                f"{self.rule} remembers a {type(memory).__name__}: only tensors can follow their parameters"
+            )
 
         self.state = carried(self.state)
 
     def _description(self, tensor: Tensor) -> dict[str, str]:
         dtype = str(tensor.dtype).removeprefix("torch.")
-        return {"dtype": dtype, "shape": str(tuple(tensor.shape)), "rule": str(self.rule), "f": str(self.rule.f)}
+        shape, rule = str(tuple(tensor.shape)), ADDRESS.sub("", str(self.rule))
+        return {"dtype": dtype, "shape": shape, "mode": self.mode, "f": str(self.rule.f), "rule": rule}
 
-    def _step(self, rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], seed: bytes | None) -> Aggregation:
+    def _step(self, rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], seed: bytes) -> Aggregation:
         """One round of the rule on the columns of this rank."""
         fill(rows, parcels, gaps, self.rule.f or 0)
-        generator = None
-        if seed is not None:
-            generator = torch.Generator().manual_seed(int.from_bytes(seed[:8], "little") >> 1)
+        generator = torch.Generator().manual_seed(int.from_bytes(seed)) if self.rule.draws else None
         if self.state is None:
             self.state = self.rule.init(rows)
         found, self.state = self.rule.step(rows, self.state, generator)
@@ -142,6 +145,8 @@ class Reducer(ABC):
 
 class Sharded(Reducer):
     """Each rank aggregates one slice of the columns: the bytes of a ring all-reduce, and n x n numbers."""
+
+    mode = "sharded"
 
     def __init__(self, rule: Rule, group: Group) -> None:
         super().__init__(rule, group)
@@ -157,13 +162,11 @@ class Sharded(Reducer):
         pending = self.group.exchange(flat, columns.view(-1), sizes, into_sizes, REDUCING)
         return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
 
-    def finish(
-        self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps
-    ) -> Finished:
+    def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
         for parcel in parcels:
             parcel.pending.wait()
-        absent = () if note is None else gaps(self.group.hear(note, REDUCING))
-        seed = self._seed() if self.rule.draws else None
+        absent = () if note is None else gaps(self.group.tell(note, REDUCING))
+        seed = self._seed() if self.rule.draws else b""
         found = self._step(self._shards(parcels), parcels, absent, seed)
         return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
 
@@ -197,8 +200,8 @@ class Sharded(Reducer):
 
     def _seed(self) -> bytes:
         """Of numbers that each rank draws when the gradients have arrived."""
-        own = torch.frombuffer(bytearray(secrets.token_bytes(16)), dtype=torch.uint8)
-        return blake2b(bytes(self.group.hear(own, REDUCING).flatten().tolist()), digest_size=8).digest()
+        own = torch.frombuffer(bytearray(secrets.token_bytes(DIGEST)), dtype=torch.uint8)
+        return digest(bytes(self.group.tell(own, REDUCING).flatten().tolist()))[:SEED]
 
 
 def fill(rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], f: int) -> None:
