@@ -28,7 +28,9 @@ class Ranks:
         self._answers = context.Queue()
         store = Path(self._folder.name) / "store"
         self.processes = [
-            context.Process(target=_serve, args=(rank, n, store, timeout, self._tasks[rank], self._answers), daemon=True)
+            context.Process(
+                target=_serve, args=(rank, n, store, timeout, self._tasks[rank], self._answers), daemon=True
+            )
             for rank in range(n)
         ]
         for process in self.processes:
@@ -81,7 +83,7 @@ def _serve(rank: int, n: int, store: Path, timeout: float, tasks: Any, answers: 
 
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", store=dist.FileStore(str(store), n), rank=rank, world_size=n, timeout=timedelta(seconds=timeout)
+        "gloo", init_method=store.as_uri(), rank=rank, world_size=n, timeout=timedelta(seconds=timeout)
     )
     while (task := tasks.get()) is not None:
         function, args = task

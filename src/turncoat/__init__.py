@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from turncoat import ddp as ddp
     from turncoat import testing as testing
     from turncoat.attacks import (
         ALIE,
@@ -129,7 +130,7 @@ _HOMES = {
     "SimilarityFilter TrimmedMean Zeno rule",
     "turncoat.spec": "Seeds Spec",
 }
-_ROOMS = ("report", "results", "stress", "testing")
+_ROOMS = ("ddp", "report", "results", "stress", "testing")
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
@@ -141,7 +142,7 @@ __all__ = [
     "MultiKrum", "NonFinite", "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "Plan", "Planned",
     "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip",
     "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored",
-    "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack",
+    "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack", "ddp",
     "plan", "report", "results", "rule", "run", "stress", "strongest", "train", "tune_allocator",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Robust rules in PyTorch's data-parallel training: one call instead of an all-reduce, one line in a DDP script."""
+"""Robust rules in data-parallel training: one call in the place of an all-reduce, one line in a DDP script."""
 
 from turncoat.ddp.handle import Handle
 from turncoat.ddp.hook import make_robust

@@ -55,7 +55,7 @@ def supported(said: Sequence[bytes], f: int) -> bytes | None:
 
 
 def as_bytes(tensor: Tensor) -> bytes:
-    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return tensor.reshape(-1).view(torch.uint8).cpu().numpy().tobytes()
 
 
 def _if(count: Counter[bytes | None] | Counter[bytes], least: int) -> bytes | None:
@@ -70,6 +70,4 @@ def _tell(group: Group, values: Sequence[bytes | None], length: int) -> list[lis
         if value is not None:
             row[0] = 1
             row[1:] = torch.frombuffer(bytearray(value), dtype=torch.uint8)
-    return [
-        [bytes(row[1:].tolist()) if row[0] == 1 else None for row in said] for said in group.tell(own, AGREEING)
-    ]
+    return [[bytes(row[1:].tolist()) if row[0] == 1 else None for row in said] for said in group.tell(own, AGREEING)]

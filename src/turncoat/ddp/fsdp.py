@@ -42,9 +42,10 @@ class RobustReduceScatter(Handle):
         super().__init__(model, made, Sharded(Median(f=made.f), ranks))
         self._group = ranks
         self._reduced: list[tuple[Aggregation, Tensor]] = []
-        ranks.agree_on({"rule": str(made), "f": str(made.f), "groups": str(len(groups))}, "make_robust")
-        for module in modules:
-            module.set_custom_reduce_scatter(_ReduceScatter(self, Sharded(made, ranks)))
+        reducers = [Sharded(made, ranks) for _ in modules]
+        ranks.agree_on({"groups": str(len(groups))} | reducers[0].described(), "make_robust")
+        for module, reducer in zip(modules, reducers, strict=True):
+            module.set_custom_reduce_scatter(_ReduceScatter(self, reducer))
 
     def _took(self, found: Aggregation, columns: Tensor) -> None:
         if not self._reduced:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from hashlib import blake2b
 from typing import Any
 
@@ -17,6 +18,7 @@ from turncoat.errors import GroupError, SpecError
 
 DESCRIBED = 256  # bytes of what a rank says about what it is going to send
 DIGEST = 16  # bytes
+SHORT = 2**16  # bytes that a rank may send to save a second message
 
 
 @contextmanager
@@ -59,8 +61,9 @@ class Group:
         self.rank, self.n = dist.get_rank(handle), dist.get_world_size(handle)
         if self.rank < 0:
             raise SpecError("this process is not a member of the group")
-        on_gpu = "nccl" in str(dist.get_backend(handle))
-        self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+        on_cpu = "cpu:" in str(dist.get_backend_config(handle))
+        self.device = torch.device("cpu") if on_cpu else torch.device("cuda", torch.cuda.current_device())
+        """Where numbers that travel have to be; tensors of a GPU go from where they are."""
         self.sent = 0
         """Bytes that this rank has sent to others, in messages straight to them or around a ring."""
 
@@ -126,6 +129,22 @@ class Group:
         self.hand_out(text, source, doing)
         return bytes(text.tolist())
 
+    def total(self, numbers: Tensor) -> Tensor:
+        """The sum of all ranks' numbers, bit for bit the same on all of them: added up in the order of the ranks."""
+        return self._folded(numbers, torch.add, "adding up over slices")
+
+    def peak(self, numbers: Tensor) -> Tensor:
+        """The maximum of all ranks' numbers, nan where one is."""
+        return self._folded(numbers, torch.maximum, "comparing over slices")
+
+    def _folded(self, numbers: Tensor, fold: Callable[[Tensor, Tensor], Tensor], doing: str) -> Tensor:
+        """In one message to each while these are short; else each rank folds a part and tells the others."""
+        if numbers.nbytes * (self.n - 1) <= SHORT:
+            return reduce(fold, self.tell(numbers, doing))
+        parts = torch.nn.functional.pad(numbers.flatten(), (0, -numbers.numel() % self.n)).view(self.n, -1)
+        folded = self.tell(reduce(fold, self.deal(parts, doing)), doing)
+        return folded.flatten()[: numbers.numel()].view(numbers.shape)
+
     # Around a ring: what a rank receives has passed through others.
 
     def gather(self, part: Tensor, whole: Tensor, doing: str) -> Pending:
@@ -134,23 +153,6 @@ class Group:
         with reported(doing):
             work = dist.all_gather_into_tensor(_bytes(whole), _bytes(part), group=self.handle, async_op=True)
         return Pending(work, (part, whole), doing)
-
-    def hear(self, message: Tensor, doing: str) -> Tensor:
-        """(n, ...) the messages of all ranks."""
-        own = message.contiguous().to(self.device)
-        into = torch.empty((self.n, *own.shape), dtype=own.dtype, device=self.device)
-        self.gather(own.view(-1), into.view(-1), doing).wait()
-        return into.to(message.device)
-
-    def total(self, numbers: Tensor) -> Tensor:
-        """The sum of all ranks' numbers, added up in the order of the ranks: by one rank each, so all have the same."""
-        pieces = torch.nn.functional.pad(numbers.flatten(), (0, -numbers.numel() % self.n)).view(self.n, -1)
-        own = self.deal(pieces, "adding up over slices").sum(0)
-        return self.hear(own, "adding up over slices").flatten()[: numbers.numel()].view(numbers.shape)
-
-    def peak(self, numbers: Tensor) -> Tensor:
-        """The maximum of all ranks' numbers, nan where one is."""
-        return self.hear(numbers, "comparing over slices").amax(0)
 
     def agree_on(self, description: dict[str, str], doing: str) -> None:
         """Raise GroupError unless all ranks describe what they are going to send alike; this must come first.
@@ -161,7 +163,7 @@ class Group:
         message = torch.zeros(DIGEST + DESCRIBED, dtype=torch.uint8)
         head = digest(text) + text[:DESCRIBED]
         message[: len(head)] = torch.frombuffer(bytearray(head), dtype=torch.uint8)
-        said = [bytes(row.tolist()) for row in self.hear(message, f"before {doing}")]
+        said = [bytes(row.tolist()) for row in self.tell(message, f"before {doing}")]
         usual = max(said, key=said.count)
         unlike = [i for i in range(self.n) if said[i] != usual]
         if unlike:

@@ -12,7 +12,6 @@ from torch.distributed.fsdp import FSDPModule
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
-from turncoat.ddp.fsdp import RobustReduceScatter
 from turncoat.ddp.group import digest
 from turncoat.ddp.handle import Handle, layers_passing_by
 from turncoat.ddp.reduce import Gap, Parcel, make_reducer
@@ -73,10 +72,9 @@ class RobustHook(Handle):
 
     def _attach(self, ddp_model: DistributedDataParallel) -> None:
         shapes = repr([(tuple(p.shape), p.dtype) for p in self._parameters])
-        described = {"rule": str(self.rule), "f": str(self.rule.f), "mode": type(self._reducer).__name__.lower()}
-        options = {"momentum": str(self._momentum), "scaler": str(self._scaler is not None)}
-        kinds = {"partial": str(self._partial), "parameters": digest(shapes.encode()).hex()}
-        self._reducer.group.agree_on(described | options | kinds, "make_robust")
+        described = {"momentum": str(self._momentum), "scaler": str(self._scaler is not None)}
+        described |= {"partial": str(self._partial), "parameters": digest(shapes.encode()).hex()}
+        self._reducer.group.agree_on(self._reducer.described() | described, "make_robust")
         ddp_model.register_comm_hook(None, self._take)
         if self._partial:
             for number, parameter in enumerate(self._parameters):
@@ -195,6 +193,10 @@ def make_robust(
             "momentum, mode and scaler need whole gradients, of which an FSDP2 model keeps shards: leave them out, or "
             "use DistributedDataParallel"
         )
+    if not hasattr(model, "set_custom_reduce_scatter"):
+        raise SpecError(f"the FSDP2 of torch {torch.__version__} takes no other reduce-scatter: use a newer torch")
+    from turncoat.ddp.fsdp import RobustReduceScatter  # which older ones cannot import
+
     return RobustReduceScatter(model, rule)
 
 

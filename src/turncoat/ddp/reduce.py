@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from turncoat.ddp.group import Group, Pending
+from turncoat.ddp.group import DIGEST, Group, Pending, digest
 from turncoat.errors import InputError, SpecError
 from turncoat.linalg.rows import Rows, examine
 from turncoat.linalg.shards import Crew, Shards
@@ -21,6 +21,8 @@ from turncoat.rules.base import Aggregation, Rule
 from turncoat.rules.median import average_of_ranks
 
 REDUCING = "in a robust all-reduce"
+ADDRESS = re.compile(" at 0x[0-9a-f]+")  # of a function among a rule's parameters: another on every rank
+SEED = 7  # bytes: a generator takes 63 bits
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Finished:
 class Reducer(ABC):
     """A rule over the ranks of a group, with its memory: `send` tensors, then `finish` them together as one vector."""
 
+    mode: str
+
     def __init__(self, rule: Rule, group: Group) -> None:
         rule.check(group.n)
         self.rule, self.group = rule, group
@@ -80,10 +84,11 @@ class Reducer(ABC):
 
     def __call__(self, tensor: Tensor) -> Aggregation:
         """The aggregate of the ranks' tensors, in their shape; the rule remembers the call before."""
+        sent = {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": str(tuple(tensor.shape))}
+        self.group.agree_on(sent | self.described(), REDUCING)
         flat = tensor.detach().reshape(-1)
         if not flat.dtype.is_floating_point:
             raise InputError(f"a tensor of {flat.dtype} cannot be aggregated; convert it to floating point")
-        self.group.agree_on(self._description(tensor), REDUCING)
         if not flat.numel():
             raise InputError(f"there is nothing to aggregate in shape {tuple(tensor.shape)}")
         finished = self.finish([self.send(flat)])
@@ -124,16 +129,14 @@ class Reducer(ABC):
 
         self.state = carried(self.state)
 
-    def _description(self, tensor: Tensor) -> dict[str, str]:
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        return {"dtype": dtype, "shape": str(tuple(tensor.shape)), "rule": str(self.rule), "f": str(self.rule.f)}
+    def described(self) -> dict[str, str]:
+        """What has to be the same on all ranks."""
+        return {"mode": self.mode, "f": str(self.rule.f), "rule": ADDRESS.sub("", str(self.rule))}
 
-    def _step(self, rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], seed: bytes | None) -> Aggregation:
+    def _step(self, rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], seed: bytes) -> Aggregation:
         """One round of the rule on the columns of this rank."""
         fill(rows, parcels, gaps, self.rule.f or 0)
-        generator = None
-        if seed is not None:
-            generator = torch.Generator().manual_seed(int.from_bytes(seed[:8], "little") >> 1)
+        generator = torch.Generator().manual_seed(int.from_bytes(seed)) if self.rule.draws else None
         if self.state is None:
             self.state = self.rule.init(rows)
         found, self.state = self.rule.step(rows, self.state, generator)
@@ -142,6 +145,8 @@ class Reducer(ABC):
 
 class Sharded(Reducer):
     """Each rank aggregates one slice of the columns: the bytes of a ring all-reduce, and n x n numbers."""
+
+    mode = "sharded"
 
     def __init__(self, rule: Rule, group: Group) -> None:
         super().__init__(rule, group)
@@ -158,7 +163,7 @@ class Sharded(Reducer):
         return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
 
     def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
-        absent = () if note is None else gaps(self.group.hear(note, REDUCING))
+        absent = () if note is None else gaps(self.group.tell(note, REDUCING))
         found = self.reduce(parcels, absent)
         return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
 
@@ -166,7 +171,7 @@ class Sharded(Reducer):
         """The aggregate of what was sent, whose vector is this rank's part."""
         for parcel in parcels:
             parcel.pending.wait()
-        return self._step(self._shards(parcels), parcels, gaps, self._seed() if self.rule.draws else None)
+        return self._step(self._shards(parcels), parcels, gaps, self._seed() if self.rule.draws else b"")
 
     def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
         wholes, pending, start = [], [], 0
@@ -198,8 +203,8 @@ class Sharded(Reducer):
 
     def _seed(self) -> bytes:
         """Of numbers that each rank draws when the gradients have arrived."""
-        own = torch.frombuffer(bytearray(secrets.token_bytes(16)), dtype=torch.uint8)
-        return blake2b(bytes(self.group.hear(own, REDUCING).flatten().tolist()), digest_size=8).digest()
+        own = torch.frombuffer(bytearray(secrets.token_bytes(DIGEST)), dtype=torch.uint8)
+        return digest(bytes(self.group.tell(own, REDUCING).flatten().tolist()))[:SEED]
 
 
 def fill(rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], f: int) -> None:

@@ -1,7 +1,8 @@
 """Every slice aggregated by a committee of at least 2f+1 ranks, and everything that they say voted on.
 
-Nothing here passes through a third rank, and nothing is believed that fewer than f+1 ranks say. A rank that sends unlike
-gradients to unlike ranks is found out by what they say that they received (`agreement`) and has no part in the round.
+Nothing here passes through a third rank, and nothing is believed that fewer than f+1 ranks say. A rank that sends
+unlike gradients to unlike ranks is found out by what they say that they received (`agreement`) and has no part in the
+round.
 What is left to f hostile ranks is to stop the group: by silence, or by messages of the wrong size.
 """
 
@@ -22,6 +23,8 @@ from turncoat.rules.base import Rule
 class Replicated(Sharded):
     """Committees of consecutive ranks, one a slice."""
 
+    mode = "replicated"
+
     def __init__(self, rule: Rule, group: Group) -> None:
         super().__init__(rule, group)
         if rule.f is None:
@@ -32,7 +35,9 @@ class Replicated(Sharded):
                 f"n = {group.n} ranks"
             )
         if rule.draws:
-            raise SpecError(f'{rule} draws, and ranks that lie could steer the draw: mode="replicated" takes no such rule')
+            raise SpecError(
+                f'mode="replicated" takes no rule that draws, as {rule} does: ranks that lie could steer it'
+            )
         if rule.nonfinite == "propagate":
             raise SpecError('mode="replicated" excludes ranks: nonfinite="propagate" lets them through')
         self.f = rule.f
@@ -55,7 +60,7 @@ class Replicated(Sharded):
             parcel.pending.wait()
         notes = self._settle(parcels, torch.empty(0, dtype=torch.uint8) if note is None else note)
         absent = () if note is None else gaps(notes)
-        found = self._step(self._shards(parcels), parcels, absent, None)
+        found = self._step(self._shards(parcels), parcels, absent, b"")
         return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
 
     def total(self, numbers: Tensor) -> Tensor:
@@ -68,7 +73,7 @@ class Replicated(Sharded):
         """The first f+1 of each committee, of whom one is honest, send their slice; votes on digests tell which."""
         group, sizes = self.group, [self._sizes(numel) for numel in numels]
         widths = [sum(size[i] for size in sizes) for i in range(self.slices)]
-        own = digest(as_bytes(part.cpu()))
+        own = digest(as_bytes(part))
         right = [as_bytes(row) for row in self._voted(torch.frombuffer(bytearray(own), dtype=torch.uint8))]
         wanted = torch.tensor([i != self.slice or right[i] != own for i in range(self.slices)], dtype=torch.uint8)
         asked = group.tell(wanted, REDUCING)[:, self.slice].tolist()
@@ -80,7 +85,7 @@ class Replicated(Sharded):
         group.exchange(copies, into, out_sizes, into_sizes, REDUCING).wait()
         slices = [part] * self.slices
         for i, copy in zip(self.committee, into.split(into_sizes), strict=True):
-            if wanted[i] and len(copy) == widths[i] and digest(as_bytes(copy.cpu())) == right[i]:
+            if wanted[i] and len(copy) == widths[i] and digest(as_bytes(copy)) == right[i]:
                 slices[i], wanted[i] = copy, 0
         if wanted.any():
             raise GroupError("more ranks lie than f: no copy of a slice is what most of its committee say it is")
@@ -111,7 +116,7 @@ class Replicated(Sharded):
         group, n, f = self.group, self.group.n, self.f
         notes = group.tell(note, AGREEING)
         rows = [[parcel.columns[j] for parcel in parcels] for j in range(n)]
-        held = [digest(*(as_bytes(piece.cpu()) for piece in row)) for row in rows]
+        held = [digest(*(as_bytes(piece) for piece in row)) for row in rows]
         report = b"".join(mark + bytes(one.tolist()) for mark, one in zip(held, notes, strict=True))
         said = group.tell(torch.frombuffer(bytearray(report), dtype=torch.uint8).view(n, -1), AGREEING)
         reports = [[bytes(row.tolist()) for row in one] for one in said]
@@ -151,7 +156,7 @@ class Replicated(Sharded):
         group.exchange(torch.cat([received[:0], *copies]), received, sizes[0], sizes[1], AGREEING).wait()
         for number, j in enumerate(j for chosen in into for j in chosen):
             copy = received[number * width : (number + 1) * width]
-            if missing[j] and digest(as_bytes(copy.cpu())) == right[j]:
+            if missing[j] and digest(as_bytes(copy)) == right[j]:
                 for piece, found in zip(rows[j], copy.split([piece.nbytes for piece in rows[j]]), strict=True):
                     piece.view(torch.uint8).copy_(found)
                 missing[j] = False

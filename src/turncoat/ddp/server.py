@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from turncoat import errors
 from turncoat.ddp.group import Group
-from turncoat.ddp.reduce import REDUCING, Finished, Gaps, Parcel, Reducer, absentees, no_gaps
+from turncoat.ddp.reduce import REDUCING, SEED, Finished, Gaps, Parcel, Reducer, absentees, no_gaps
 from turncoat.errors import GroupError, SpecError
 from turncoat.linalg.rows import Rows
-from turncoat.rules.base import Aggregation, Rule, entropy
+from turncoat.rules.base import Aggregation, Rule
 
 
 class Server(Reducer):
@@ -23,6 +24,7 @@ class Server(Reducer):
 
     def __init__(self, rule: Rule, group: Group, server: int) -> None:
         super().__init__(rule, group)
+        self.mode = f"server, of rank {server}"
         if not 0 <= server < group.n:
             raise SpecError(f"server is a rank of the group, 0 to {group.n - 1}, got {server}")
         self.server = server
@@ -43,8 +45,9 @@ class Server(Reducer):
             try:
                 absent = () if notes is None else gaps(notes.cpu())
                 rows = Rows.of(*(parcel.columns for parcel in parcels))
-                found = self._step(rows, parcels, absent, entropy() if self.rule.draws else None)
-                finished = Finished(self.collect(found.vector, [len(p.columns[0]) for p in parcels]), found, absentees(absent))
+                found = self._step(rows, parcels, absent, secrets.token_bytes(SEED))
+                wholes = self.collect(found.vector, [parcel.numel for parcel in parcels])
+                finished = Finished(wholes, found, absentees(absent))
                 message = _encoded(finished)
             except Exception as error:  # whatever it is, the others wait to hear of it
                 failure, message = error, _failure(error)
@@ -81,8 +84,9 @@ def _decoded(message: bytes, wholes: list[Tensor]) -> Finished:
         kind = getattr(errors, name, None)
         if kind is errors.NonFiniteError:
             raise errors.NonFiniteError(text, rows)
-        known = isinstance(kind, type) and issubclass(kind, errors.TurncoatError)
-        raise kind(text) if known else GroupError(f"the server failed: {name}: {text}")
+        if isinstance(kind, type) and issubclass(kind, errors.TurncoatError):
+            raise kind(text)
+        raise GroupError(f"the server failed: {name}: {text}")
     absent = tuple(said.pop("absent"))
     for key in ("weights", "scores"):
         said[key] = None if said[key] is None else torch.tensor(said[key], dtype=torch.float64)
