@@ -163,12 +163,15 @@ class Sharded(Reducer):
         return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
 
     def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
+        absent = () if note is None else gaps(self.group.tell(note, REDUCING))
+        found = self.reduce(parcels, absent)
+        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+
+    def reduce(self, parcels: Sequence[Parcel], gaps: Sequence[Gap] = ()) -> Aggregation:
+        """The aggregate of what was sent, whose vector is this rank's part."""
         for parcel in parcels:
             parcel.pending.wait()
-        absent = () if note is None else gaps(self.group.tell(note, REDUCING))
-        seed = self._seed() if self.rule.draws else b""
-        found = self._step(self._shards(parcels), parcels, absent, seed)
-        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+        return self._step(self._shards(parcels), parcels, gaps, self._seed() if self.rule.draws else b"")
 
     def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
         wholes, pending, start = [], [], 0
