@@ -12,26 +12,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+NO_ANSWER = "no answer"
+
 
 class Ranks:
     """n processes in one group: `run` a function on each, with the rank first, and get what each returned.
 
-    An exception that a rank raises comes back as its value. Whoever has not answered in time is ended and counts as
-    "no answer".
+    An exception that a rank raises comes back as its value, `NO_ANSWER` from one that has died or not answered in time.
     """
 
     def __init__(self, n: int, timeout: float = 60.0) -> None:
         self.n = n
         self._folder = tempfile.TemporaryDirectory()
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # which imports torch once
+        context.set_forkserver_preload(["torch", "turncoat.ddp", "turncoat.rules"])
         self._tasks = [context.Queue() for _ in range(n)]
         self._answers = context.Queue()
         store = Path(self._folder.name) / "store"
         self.processes = [
-            context.Process(
-                target=_serve, args=(rank, n, store, timeout, self._tasks[rank], self._answers), daemon=True
-            )
-            for rank in range(n)
+            context.Process(target=_serve, args=(i, n, store, timeout, self._tasks[i], self._answers), daemon=True)
+            for i in range(n)
         ]
         for process in self.processes:
             process.start()
@@ -39,21 +39,15 @@ class Ranks:
     def run(self, function: Callable[..., Any], *args: Any, limit: float = 120.0) -> list[Any]:
         for tasks in self._tasks:
             tasks.put((function, args))
-        found: list[Any] = ["no answer"] * self.n
+        found: dict[int, Any] = {}
         end = time.monotonic() + limit
-        for _ in range(self.n):
-            while time.monotonic() < end:
-                try:
-                    rank, value = self._answers.get(timeout=0.2)
-                except queue.Empty:
-                    if any(not self.processes[i].is_alive() for i in range(self.n) if found[i] == "no answer"):
-                        end = min(end, time.monotonic() + 0.8 * limit)
-                    if all(self.processes[i].is_alive() is False for i in range(self.n) if _open(found[i])):
-                        return found
-                    continue
-                found[rank] = value
-                break
-        return found
+        while time.monotonic() < end and any(p.is_alive() for i, p in enumerate(self.processes) if i not in found):
+            try:
+                rank, value = self._answers.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            found[rank] = value
+        return [found.get(rank, NO_ANSWER) for rank in range(self.n)]
 
     def close(self) -> None:
         for process, tasks in zip(self.processes, self._tasks, strict=True):
@@ -71,10 +65,6 @@ class Ranks:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _open(value: Any) -> bool:
-    return isinstance(value, str) and value == "no answer"
 
 
 def _serve(rank: int, n: int, store: Path, timeout: float, tasks: Any, answers: Any) -> None:

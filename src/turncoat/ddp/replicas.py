@@ -60,7 +60,7 @@ class Replicated(Sharded):
             parcel.pending.wait()
         notes = self._settle(parcels, torch.empty(0, dtype=torch.uint8) if note is None else note)
         absent = () if note is None else gaps(notes)
-        found = self._step(self._shards(parcels), parcels, absent, b"")
+        found = self.reduce(parcels, absent)
         return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
 
     def total(self, numbers: Tensor) -> Tensor:
