@@ -4,11 +4,13 @@ python benchmarks/render.py demo/               # the demo's table and picture, 
 python benchmarks/render.py RESULTS docs/benchmarks.md fashion-mnist   # a table between that page's marks
 python benchmarks/render.py presets             # other projects' conventions, into docs/conventions.md
 python benchmarks/render.py board               # the first rows of docs/board, into docs/leaderboard.md
+python benchmarks/render.py ddp                 # costs from benchmarks/ddp.json, into docs/ddp.md
 python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -73,6 +75,20 @@ def board() -> dict[str, str]:
     return tables
 
 
+def ddp() -> dict[str, str]:
+    """The table of docs/ddp.md: what a robust all-reduce takes beside a plain one."""
+    made = json.loads((ROOT / "benchmarks" / "ddp.json").read_text())
+    about, figures = made["about"], made["figures"]
+    plain = figures.pop("all_reduce")
+    lines = ["| rule | mode | times the all-reduce | bytes sent, times its |", "|---|---|---:|---:|"]
+    for case, line in figures.items():
+        rule, _, mode = case.rpartition(", ")
+        times, sent = line["seconds"] / plain["seconds"], line["bytes"] / plain["bytes"]
+        lines.append(f"| `{rule}` | {mode} | {times:.2f} | {sent:.2f} |")
+    size = f"{about['n']} processes on one machine, f = {about['f']}, {about['d']:,} float32 coordinates, gloo:"
+    return {"ddp": "\n".join([size, "", *lines])}
+
+
 def planning() -> None:
     """S0's setting of mean estimation, seed 0: Krum under classical attacks, NLP and lookahead."""
     tune_allocator()
@@ -96,7 +112,7 @@ def main() -> None:
     if sys.argv[1:] == ["planning"]:
         planning()
         return
-    made = {"presets": ("conventions.md", presets), "board": ("leaderboard.md", board)}
+    made = {"presets": ("conventions.md", presets), "board": ("leaderboard.md", board), "ddp": ("ddp.md", ddp)}
     if len(sys.argv) == 2 and sys.argv[1] in made:
         page, tables = made[sys.argv[1]]
         for mark, text in tables().items():

@@ -57,8 +57,10 @@ if TYPE_CHECKING:
     from turncoat.errors import (
         BudgetError,
         DataUnavailableError,
+        GroupError,
         HiddenError,
         InputError,
+        NonFiniteError,
         ResultError,
         SpecError,
         ToleranceError,
@@ -118,8 +120,8 @@ _HOMES = {
     "turncoat.campaign.run": "Finished plan run",
     "turncoat.data.sources": "Dataset",
     "turncoat.data.splits": "Partition Split",
-    "turncoat.errors": "BudgetError DataUnavailableError HiddenError InputError ResultError SpecError "
-    "ToleranceError TurncoatError",
+    "turncoat.errors": "BudgetError DataUnavailableError GroupError HiddenError InputError NonFiniteError "
+    "ResultError SpecError ToleranceError TurncoatError",
     "turncoat.learning.trackers": "Tracker",
     "turncoat.learning.training": "Training train",
     "turncoat.linalg.allocator": "tune_allocator",
@@ -137,13 +139,13 @@ __all__ = [
     "AKSEL", "ALIE", "ARC", "CAF", "CGE", "IPM", "MDA", "NLP", "NNM", "ROP", "SMEA", "SSNLP", "STAB", "AGRTailored",
     "Aggregation", "Attack", "Backdoor", "BadNets", "Beam", "Bucketing", "BudgetError", "Bulyan", "CenteredClipping",
     "Clipping", "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Finished", "Gaussian",
-    "GeometricMedian", "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization", "LookAhead", "MeaMed",
-    "Mean", "Median", "Medoid", "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA", "ModelReplacement",
-    "MultiKrum", "NonFinite", "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "Plan", "Planned",
-    "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip",
-    "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored",
-    "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack", "ddp",
-    "plan", "report", "results", "rule", "run", "stress", "strongest", "train", "tune_allocator",
+    "GeometricMedian", "GroupError", "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization",
+    "LookAhead", "MeaMed", "Mean", "Median", "Medoid", "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA",
+    "ModelReplacement", "MultiKrum", "NonFinite", "NonFiniteError", "Nothing", "OneCoordinate", "OneSided", "Partition",
+    "Phocas", "Plan", "Planned", "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError",
+    "Rule", "Seeds", "SignFlip", "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split",
+    "Strongest", "Tailored", "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno",
+    "attack", "ddp", "plan", "report", "results", "rule", "run", "stress", "strongest", "train", "tune_allocator",
 ]  # fmt: skip
 
 
