@@ -17,8 +17,8 @@ from torch import Tensor
 from turncoat.errors import GroupError, SpecError
 
 DESCRIBED = 256  # bytes of what a rank says about what it is going to send
-all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # its name before torch 2.13
 DIGEST = 16  # bytes
+GATHER = dist.all_gather_single if hasattr(dist, "all_gather_single") else dist.all_gather_into_tensor  # by torch 2.13
 SHORT = 2**16  # bytes that a rank may send to save a second message
 
 
@@ -152,7 +152,7 @@ class Group:
         """Fill `whole` with the flat parts of all ranks, each as long as any other, in their order."""
         self.sent += part.nbytes * (self.n - 1)
         with reported(doing):
-            work = all_gather(_bytes(whole), _bytes(part), group=self.handle, async_op=True)
+            work = GATHER(_bytes(whole), _bytes(part), group=self.handle, async_op=True)
         return Pending(work, (part, whole), doing)
 
     def agree_on(self, description: dict[str, str], doing: str) -> None:
