@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from render import insert
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 import turncoat as tc
 from turncoat.ddp import make_reducer
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(measure, (folder, options), nprocs=options.n)
+        spawn(measure, (folder, options), nprocs=options.n)
         figures = json.loads((Path(folder) / "figures.json").read_text())
     text = table(figures, options)
     print(text)

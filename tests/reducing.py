@@ -196,6 +196,10 @@ def broken(rank: int, spelling: str, mode: str) -> Any:
     return outcome(lambda: robust_all_reduce(torch.ones(5), rule, mode=mode))
 
 
+def raising(flat: Tensor) -> Any:
+    raise InterruptedError
+
+
 def stalled(rank: int, who: int, mode: str, midway: bool, timeout: float) -> tuple[Any, float]:
     """One rank takes no part, or no more once all have agreed on what is sent; and how long the others wait."""
     group = dist.new_group(timeout=timedelta(seconds=timeout))
@@ -205,7 +209,8 @@ def stalled(rank: int, who: int, mode: str, midway: bool, timeout: float) -> tup
     begin, tensor = monotonic(), torch.ones(1000)
     if rank == who:
         if midway:
-            reducer.group.agree_on(reducer._description(tensor), "before stalling")
+            reducer.send = raising
+            outcome(lambda: reducer(tensor))
         return None, 0.0
     return outcome(lambda: reducer(tensor)), monotonic() - begin
 
@@ -215,9 +220,9 @@ def dying(rank: int, who: int, mode: str, midway: bool) -> tuple[Any, float]:
     reducer = make_reducer(made("median", 0), None, mode, who)
     begin, tensor = monotonic(), torch.ones(1000)
     if rank == who:
-        if midway:
-            reducer.group.agree_on(reducer._description(tensor), "before dying")
-        os._exit(1)
+        reducer.send = lambda flat: os._exit(1)
+        if not midway:
+            os._exit(1)
     return outcome(lambda: reducer(tensor)), monotonic() - begin
 
 

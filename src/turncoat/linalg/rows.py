@@ -121,7 +121,10 @@ class Rows:
             yield where, block
 
     def _held_blocks(self, width: int) -> Iterator[tuple[slice, Tensor]]:
-        direct = self.keep is None and self.unit == 1.0
+        kept = slice(None) if self.keep is None else self.keep
+        if isinstance(kept, Tensor) and len(kept) == 1:
+            kept = slice(int(kept), int(kept) + 1)  # which copies nothing
+        direct = isinstance(kept, slice) and self.unit == 1.0
         buffer: Tensor | None = None
         offset = 0
         for segment in self.segments:
@@ -130,14 +133,14 @@ class Rows:
                 stop = min(start + width, columns)
                 where = slice(offset + start, offset + stop)
                 if direct and isinstance(segment, Tensor) and segment.dtype == self.work:
-                    yield where, segment[:, start:stop]
+                    yield where, segment[kept, start:stop]
                     continue
                 if buffer is None:
                     buffer = torch.empty((self._held, min(width, self.d)), dtype=self.work, device=self.device)
                 block = buffer[:, : stop - start]
                 if isinstance(segment, Tensor):
                     part = segment[:, start:stop]
-                    block.copy_(part if self.keep is None else part[self.keep])
+                    block.copy_(part[kept])
                 else:
                     chosen = range(len(segment)) if self.keep is None else self.keep.tolist()
                     for row, i in zip(block, chosen, strict=True):
