@@ -6,6 +6,7 @@ python benchmarks/render.py presets             # other projects' conventions, i
 python benchmarks/render.py board               # the first rows of docs/board, into docs/leaderboard.md
 python benchmarks/render.py reproduction        # the verdicts of docs/reproduction, into docs/reproduction.md
 python benchmarks/render.py flower              # accuracies and times of benchmarks/flower.json, into docs/flower.md
+python benchmarks/render.py ddp                 # costs from benchmarks/ddp.json, into docs/ddp.md
 python benchmarks/render.py planning            # attacks on Krum in the plane, the picture of docs/planning.md
 """
 
@@ -131,6 +132,20 @@ def _reached(runs: list[float | str]) -> str:
     return ended[0].replace(" in round", ", round") if ended else f"{100 * sum(map(float, runs)) / len(runs):.1f}"
 
 
+def ddp() -> dict[str, str]:
+    """The table of docs/ddp.md: what a robust all-reduce takes beside a plain one."""
+    made = msgspec.json.decode((ROOT / "benchmarks" / "ddp.json").read_bytes())
+    about, figures = made["about"], made["figures"]
+    plain = figures.pop("all_reduce")
+    lines = ["| rule | mode | times the all-reduce | bytes sent, times its |", "|---|---|---:|---:|"]
+    for case, line in figures.items():
+        rule, _, mode = case.rpartition(", ")
+        times, sent = line["seconds"] / plain["seconds"], line["bytes"] / plain["bytes"]
+        lines.append(f"| `{rule}` | {mode} | {times:.2f} | {sent:.2f} |")
+    size = f"{about['n']} processes on one machine, f = {about['f']}, {about['d']:,} float32 coordinates, gloo:"
+    return {"ddp": "\n".join([size, "", *lines])}
+
+
 def planning() -> None:
     """S0's setting of mean estimation, seed 0: Krum under classical attacks, NLP and lookahead."""
     tune_allocator()
@@ -157,6 +172,7 @@ def main() -> None:
     made = {
         "presets": ("conventions.md", presets),
         "board": ("leaderboard.md", board),
+        "ddp": ("ddp.md", ddp),
         "flower": ("flower.md", flower),
         "reproduction": ("reproduction.md", reproduction),
     }

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from turncoat import ddp as ddp
     from turncoat import flower as flower
     from turncoat import testing as testing
     from turncoat.attacks import (
@@ -57,8 +58,10 @@ if TYPE_CHECKING:
     from turncoat.errors import (
         BudgetError,
         DataUnavailableError,
+        GroupError,
         HiddenError,
         InputError,
+        NonFiniteError,
         ResultError,
         SpecError,
         ToleranceError,
@@ -118,8 +121,8 @@ _HOMES = {
     "turncoat.campaign.run": "Finished plan run",
     "turncoat.data.sources": "Dataset",
     "turncoat.data.splits": "Partition Split",
-    "turncoat.errors": "BudgetError DataUnavailableError HiddenError InputError ResultError SpecError "
-    "ToleranceError TurncoatError",
+    "turncoat.errors": "BudgetError DataUnavailableError GroupError HiddenError InputError NonFiniteError "
+    "ResultError SpecError ToleranceError TurncoatError",
     "turncoat.learning.trackers": "Tracker",
     "turncoat.learning.training": "Training train",
     "turncoat.linalg.allocator": "tune_allocator",
@@ -130,20 +133,20 @@ _HOMES = {
     "SimilarityFilter TrimmedMean Zeno rule",
     "turncoat.spec": "Seeds Spec",
 }
-_ROOMS = ("flower", "report", "results", "stress", "testing")
+_ROOMS = ("ddp", "flower", "report", "results", "stress", "testing")
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "AKSEL", "ALIE", "ARC", "CAF", "CGE", "IPM", "MDA", "NLP", "NNM", "ROP", "SMEA", "SSNLP", "STAB", "AGRTailored",
     "Aggregation", "Attack", "Backdoor", "BadNets", "Beam", "Bucketing", "BudgetError", "Bulyan", "CenteredClipping",
     "Clipping", "DataUnavailableError", "Dataset", "DnC", "FangKrum", "FangTrimmedMean", "Finished", "Gaussian",
-    "GeometricMedian", "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization", "LookAhead", "MeaMed",
-    "Mean", "Median", "Medoid", "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA", "ModelReplacement",
-    "MultiKrum", "NonFinite", "Nothing", "OneCoordinate", "OneSided", "Partition", "Phocas", "Plan", "Planned",
-    "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError", "Rule", "Seeds", "SignFlip",
-    "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split", "Strongest", "Tailored",
-    "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno", "attack",
-    "plan", "report", "results", "rule", "run", "stress", "strongest", "train", "tune_allocator",
+    "GeometricMedian", "GroupError", "HiddenError", "InputError", "Krum", "LabelFlip", "LinearScalarization",
+    "LookAhead", "MeaMed", "Mean", "Median", "Medoid", "Mimic", "MinMax", "MinSum", "MixTailor", "Mixing", "MoNNA",
+    "ModelReplacement", "MultiKrum", "NonFinite", "NonFiniteError", "Nothing", "OneCoordinate", "OneSided", "Partition",
+    "Phocas", "Plan", "Planned", "PoolAttack", "RandomIPM", "Record", "Replay", "Resampling", "Result", "ResultError",
+    "Rule", "Seeds", "SignFlip", "SignGuard", "SignMajority", "SimilarityFilter", "Spec", "SpecError", "Split",
+    "Strongest", "Tailored", "ToleranceError", "Tracker", "Training", "TrimmedMean", "TurncoatError", "View", "Zeno",
+    "attack", "ddp", "plan", "report", "results", "rule", "run", "stress", "strongest", "train", "tune_allocator",
 ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Everything that turncoat raises on purpose. The command line prints the message as one line and exits with 2."""
 
+from collections.abc import Sequence
+
 
 class TurncoatError(Exception):
     """Base of all errors that name a mistake in the input rather than in turncoat."""
@@ -11,6 +13,18 @@ class SpecError(TurncoatError, ValueError):
 
 class InputError(TurncoatError, ValueError):
     """Vectors that no rule can aggregate: ragged, empty, of integers, or with too many rows that are not finite."""
+
+
+class NonFiniteError(InputError):
+    """Too many rows that are not finite; `rows` are their numbers, of workers the ranks."""
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
+class GroupError(TurncoatError, RuntimeError):
+    """A process group that cannot go on: a rank stalls, dies, or sends something else than the others."""
 
 
 class ToleranceError(TurncoatError, ValueError):

@@ -89,6 +89,13 @@ def test_segments_and_selections_are_the_same_rows():
     assert torch.equal(chosen.dense(), X[[2, 5]])
 
 
+def test_mixtures_of_segments_of_any_widths_survive_what_a_reduction_does_with_them():
+    X, mixing = matrix(4, 60), torch.rand(3, 4, dtype=torch.float64)
+    pieces = Rows.of(X[:, :5], X[:, 5:50], X[:, 50:]).mixed(mixing)
+    found = passes.reduce(pieces, lambda block: torch.from_numpy(block.numpy().max(0)))
+    assert torch.allclose(found, (mixing.float() @ X).amax(0), atol=1e-6)
+
+
 def test_a_single_row_of_weight_one_comes_back_bit_for_bit():
     X = matrix(5, 70_000)
     assert torch.equal(passes.combine(Rows.of(X), torch.tensor([0, 0, 1.0, 0, 0], dtype=torch.float64)), X[2])

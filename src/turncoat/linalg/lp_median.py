@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from turncoat.linalg.passes import add_scaled
+from turncoat.linalg.passes import add_scaled, total_scaled
 from turncoat.linalg.rows import Rows
 
 STEPS = 1000
@@ -47,6 +47,7 @@ def _norms(rows: Rows, y: Tensor, p: float) -> Tensor:
         peak = size.amax(1)
         sums = size.div_(torch.where(peak > 0, peak, 1.0)[:, None]).pow_(p).sum(1)
         widest, total = add_scaled(widest, total, peak.double(), sums.double(), p)
+    widest, total = total_scaled(rows, widest, total, p)
     return widest * total ** (1 / p)
 
 
@@ -66,4 +67,4 @@ def _moved(rows: Rows, y: Tensor, norms: Tensor, p: float, step: float) -> tuple
         pull = (weights * difference * length).sum(0)
         moved[where] = y[where] + step * torch.where(share > 0, pull / share, 0.0)
         slope += float((pull.abs().double() ** q).sum())
-    return moved, slope ** (1 / q)
+    return moved, float(rows.total(torch.tensor(slope, dtype=torch.float64))) ** (1 / q)

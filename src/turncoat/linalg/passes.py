@@ -10,6 +10,7 @@ from torch import Tensor
 from turncoat.linalg.rows import WIDE, WIDTH, Rows
 
 SLICE = 4096  # columns of one product of a Gram
+PART = 2**20  # coordinates looked at together: a check makes copies
 
 
 def gram(rows: Rows, about: Tensor | None = None) -> Tensor:
@@ -20,7 +21,7 @@ def gram(rows: Rows, about: Tensor | None = None) -> Tensor:
         slices = block[:, :whole].view(rows.n, -1, SLICE).transpose(0, 1)  # a batch uses all cores, a flat product not
         total += torch.bmm(slices, slices.transpose(1, 2)).sum(0, dtype=torch.float64)
         total += block[:, whole:] @ block[:, whole:].T
-    return total.cpu()
+    return rows.total(total.cpu())
 
 
 def squared_norms(rows: Rows, about: Tensor | None = None) -> Tensor:
@@ -28,7 +29,7 @@ def squared_norms(rows: Rows, about: Tensor | None = None) -> Tensor:
     total = torch.zeros(rows.n, dtype=torch.float64, device=rows.device)
     for block in _differences(rows, about, 2 * WIDTH):
         total += torch.linalg.vector_norm(block, dim=1).double().square_()
-    return total.cpu()
+    return rows.total(total.cpu())
 
 
 def _differences(rows: Rows, about: Tensor | None, width: int) -> Iterator[Tensor]:
@@ -90,7 +91,7 @@ def _gram_about_first(rows: Rows) -> Tensor:
         # Differences of near rows can be as small as the dtype resolves; float64 keeps their squares from vanishing.
         difference = (block - block[0]).double()
         total += difference @ difference.T
-    return total.cpu()
+    return rows.total(total.cpu())
 
 
 def combine(rows: Rows, weights: Tensor) -> Tensor:
@@ -126,7 +127,26 @@ def products(rows: Rows, vector: Tensor) -> Tensor:
     total = torch.zeros(rows.n, dtype=torch.float64, device=rows.device)
     for where, block in rows.blocks(WIDE):
         total += (block @ vector[where].to(rows.work)).double()
-    return total.cpu()
+    return rows.total(total.cpu())
+
+
+def sign_counts(rows: Rows) -> Tensor:
+    """(n, 3) how many entries of each row are positive, zero and negative."""
+    counts = torch.zeros((rows.n, 3), dtype=torch.float64, device=rows.device)
+    for _, block in rows.blocks():
+        counts += torch.stack([(block > 0).sum(1), (block == 0).sum(1), (block < 0).sum(1)], dim=1)
+    return rows.total(counts.cpu())
+
+
+def finite(rows: Rows, vector: Tensor) -> bool:
+    """Whether all entries of a (d,) vector are finite."""
+    unfit = not all(bool(part.isfinite().all()) for part in vector.split(PART))
+    return not rows.peak(torch.tensor(float(unfit)))
+
+
+def row(rows: Rows, i: int) -> Tensor:
+    """(d,) one of the rows, bit for bit."""
+    return combine(rows.select([i]), torch.ones(1, dtype=torch.float64))
 
 
 def reduce(rows: Rows, reduction: Callable[[Tensor], Tensor]) -> Tensor:
@@ -155,6 +175,7 @@ def distances(rows: Rows, p: float) -> Tensor:
             peaks.append(peak)
         if peaks:
             widest, total = add_scaled(widest, total, torch.cat(peaks).double(), torch.cat(sums).double(), p)
+    widest, total = total_scaled(rows, widest, total, p)
     D = torch.zeros((n, n), dtype=torch.float64)
     D[first, second] = D[second, first] = (widest * total ** (1 / p)).cpu()
     return D
@@ -165,6 +186,13 @@ def add_scaled(peak: Tensor, total: Tensor, peak2: Tensor, total2: Tensor, p: fl
     widest = torch.maximum(peak, peak2)
     over = torch.where(widest > 0, widest, 1.0)
     return widest, total * (peak / over) ** p + total2 * (peak2 / over) ** p
+
+
+def total_scaled(rows: Rows, peak: Tensor, total: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """Such a sum over all columns of the vectors, given that over the rows' own."""
+    widest = rows.peak(peak)
+    over = torch.where(widest > 0, widest, 1.0)
+    return widest, rows.total(total * (peak / over) ** p)
 
 
 def _write(out: Tensor, where: slice, values: Tensor, rows: Rows) -> None:

@@ -63,6 +63,19 @@ class Rows:
     def device(self) -> torch.device:
         return _first(self.segments[0]).device
 
+    @property
+    def whole(self) -> int:
+        """How many columns the vectors have: more than `d` where these are a shard of them."""
+        return self.d
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """Sums over all columns of the vectors, given those over these."""
+        return numbers
+
+    def peak(self, numbers: Tensor) -> Tensor:
+        """Maxima over all columns of the vectors, given those over these."""
+        return numbers
+
     def select(self, indices: Sequence[int]) -> Rows:
         """These rows only; still no copy."""
         if self.mixings:
@@ -74,9 +87,10 @@ class Rows:
     def alike(self) -> bool:
         """Whether all rows are the same, number for number; mixtures are not compared and count as unlike."""
         first, *others = range(self._held) if self.keep is None else self.keep.tolist()
-        return not self.mixings and all(
+        unlike = bool(self.mixings) or not all(
             torch.equal(segment[i], segment[first]) for segment in self.segments for i in others
         )
+        return not self.peak(torch.tensor(float(unlike)))
 
     def mixed(self, matrix: Tensor) -> Rows:
         """Weighted sums of these rows, one for each row of the (m, n) matrix, made block by block when read."""
@@ -98,14 +112,19 @@ class Rows:
     def blocks(self, width: int = WIDTH) -> Iterator[tuple[slice, Tensor]]:
         """Blocks (n, at most width) of all columns in order; read-only, and valid until the next one is asked for."""
         mixings = [mixing.to(device=self.device, dtype=self.work) for mixing in self.mixings]
-        buffers = [torch.empty(0, dtype=self.work, device=self.device) for _ in mixings]
+        widest = min(width, self.d)
+        buffers = [torch.empty(len(mixing) * widest, dtype=self.work, device=self.device) for mixing in mixings]
         for where, block in self._held_blocks(width):
             for mixing, buffer in zip(mixings, buffers, strict=True):
-                block = torch.mm(mixing, block, out=buffer.resize_(len(mixing), block.shape[1]))
+                shape = len(mixing), block.shape[1]
+                block = torch.mm(mixing, block, out=buffer[: shape[0] * shape[1]].view(shape))
             yield where, block
 
     def _held_blocks(self, width: int) -> Iterator[tuple[slice, Tensor]]:
-        direct = self.keep is None and self.unit == 1.0
+        kept = slice(None) if self.keep is None else self.keep
+        if isinstance(kept, Tensor) and len(kept) == 1:
+            kept = slice(int(kept), int(kept) + 1)  # which copies nothing
+        direct = isinstance(kept, slice) and self.unit == 1.0
         buffer: Tensor | None = None
         offset = 0
         for segment in self.segments:
@@ -114,14 +133,14 @@ class Rows:
                 stop = min(start + width, columns)
                 where = slice(offset + start, offset + stop)
                 if direct and isinstance(segment, Tensor) and segment.dtype == self.work:
-                    yield where, segment[:, start:stop]
+                    yield where, segment[kept, start:stop]
                     continue
                 if buffer is None:
                     buffer = torch.empty((self._held, min(width, self.d)), dtype=self.work, device=self.device)
                 block = buffer[:, : stop - start]
                 if isinstance(segment, Tensor):
                     part = segment[:, start:stop]
-                    block.copy_(part if self.keep is None else part[self.keep])
+                    block.copy_(part[kept])
                 else:
                     chosen = range(len(segment)) if self.keep is None else self.keep.tolist()
                     for row, i in zip(block, chosen, strict=True):
@@ -175,7 +194,8 @@ def _row_norms(rows: Rows) -> list[float]:
         else:
             chosen = range(len(segment)) if rows.keep is None else rows.keep.tolist()
             parts.append([float(torch.linalg.vector_norm(segment[i], dtype=rows.work)) for i in chosen])
-    return parts[0] if len(parts) == 1 else [math.hypot(*norms) for norms in zip(*parts, strict=True)]
+    norms = parts[0] if len(parts) == 1 else [math.hypot(*norms) for norms in zip(*parts, strict=True)]
+    return rows.total(torch.tensor(norms, dtype=torch.float64).square_()).sqrt_().tolist()
 
 
 def _row_peaks(rows: Rows) -> Tensor:
@@ -184,4 +204,4 @@ def _row_peaks(rows: Rows) -> Tensor:
     for _, block in rows.blocks():
         high, low = block.amax(1).cpu().double(), block.amin(1).cpu().double()
         peaks = torch.maximum(peaks, torch.maximum(high, -low))
-    return peaks
+    return rows.peak(peaks)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from turncoat.errors import InputError, SpecError, ToleranceError
+from turncoat.errors import InputError, NonFiniteError, SpecError, ToleranceError
 from turncoat.linalg.rows import examine
 from turncoat.registry import Component
 from turncoat.rules.inputs import Vectors, read
@@ -230,9 +230,11 @@ class Rule(Part):
         named = f"row{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad))} of {n}"
         most = (n - 1) // 2 if self.f is None else self.f
         if self.nonfinite == "raise":
-            raise InputError(f"{named} have entries that are not finite")
+            raise NonFiniteError(f"{named} have entries that are not finite", bad)
         if len(bad) == n or len(bad) > most:
-            raise InputError(f"{named} have entries that are not finite, more than the {most} that may be Byzantine")
+            raise NonFiniteError(
+                f"{named} have entries that are not finite, more than the {most} that may be Byzantine", bad
+            )
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class WeightRule(Rule):
     def decide(self, look: Look, state: Any) -> Decision:
         """The weights (n,) of the rows, float64 on the CPU."""
 
-    def remember(self, vector: Tensor, state: Any) -> Any:
+    def remember(self, look: Look, vector: Tensor, state: Any) -> Any:
         """The next state, given this round's aggregate."""
         return state
 
@@ -253,7 +255,7 @@ class WeightRule(Rule):
         if decision.anchor is not None:
             vector.add_(decision.anchor, alpha=1.0 - float(decision.weights.sum()))
         weights = look.received(decision.weights)
-        return Outcome(vector, weights, decision.scores, decision.diagnostics, self.remember(vector, state))
+        return Outcome(vector, weights, decision.scores, decision.diagnostics, self.remember(look, vector, state))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from turncoat.rules.base import Decision, WeightRule
 from turncoat.rules.inputs import Vectors, read
 from turncoat.rules.look import Look
 
-PART = 2**20  # coordinates looked at together: a check makes copies
-
 
 @dataclass(frozen=True)
 class CenteredClipping(WeightRule):
@@ -68,9 +66,8 @@ class CenteredClipping(WeightRule):
             weights = weights * (1 - clipping.mean()) + clipping / n
         return Decision(weights, anchor=state, scores=-clipping)
 
-    def remember(self, vector: Tensor, state: Tensor | None) -> Tensor | None:
-        finite = all(bool(part.isfinite().all()) for part in vector.split(PART))
-        return vector if state is not None and finite else state
+    def remember(self, look: Look, vector: Tensor, state: Tensor | None) -> Tensor | None:
+        return vector if state is not None and look.finite(vector) else state
 
 
 def _clipping(distances: Tensor, tau: float) -> Tensor:

@@ -12,11 +12,11 @@ from torch import Tensor
 from turncoat.errors import InputError
 from turncoat.linalg.rows import Rows
 
-Vectors = Tensor | np.ndarray | Sequence[Any]
-"""(n, d) tensor or array; n vectors; n state dicts, or n lists of tensors, with the same shapes in each."""
+Vectors = Tensor | np.ndarray | Sequence[Any] | Rows
+"""(n, d) tensor or array; n vectors; n state dicts, or n lists of tensors, with the same shapes in each; rows."""
 
 
-def read(X: Vectors | Rows) -> tuple[Rows, Callable[[Tensor], Any]]:
+def read(X: Vectors) -> tuple[Rows, Callable[[Tensor], Any]]:
     """Rows over X, and the function that gives a (d,) vector X's own form. Nothing is copied.
 
     Raises InputError for input that is empty, ragged, of integers or not of n vectors.

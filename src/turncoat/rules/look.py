@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from turncoat.errors import SpecError
 from turncoat.linalg import passes
 from turncoat.linalg.rows import Rows
+from turncoat.linalg.shards import Shards
 
 AFFINE = 1e-9  # weights whose sum is this near 1 are averages
 ROUNDING = 1e4 * torch.finfo(torch.float64).eps  # of the largest squared distance: less could be rounding error
@@ -41,7 +43,7 @@ class Geometry:
         if self.gram.diagonal().median() <= OFFSET * within_half:
             return self.gram
         centre = int(D.median(1).values.argmin())
-        return passes.gram(self.rows, about=self.rows.select([centre]).dense()[0])
+        return passes.gram(self.rows, about=passes.row(self.rows, centre))
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Look:
 
     @property
     def d(self) -> int:
-        return self.rows.d
+        return self.rows.whole
 
     @property
     def unit(self) -> float:
@@ -148,7 +150,7 @@ class Look:
         D, error = self.squared_distances[row], torch.finfo(self.rows.work).eps * reach.square()
         if not ((D > 0) & (BLURRED * error > D)).any():
             return about
-        return _about(passes.gram(self.mixtures, about=self.mixtures.select([row]).dense()[0]), row)
+        return _about(passes.gram(self.mixtures, about=passes.row(self.mixtures, row)), row)
 
     def mixed(self, matrix: Tensor, f: int | None = None) -> Look:
         """The look at mixtures (m, n) of these rows, of which f may be Byzantine."""
@@ -183,8 +185,18 @@ class Look:
         """(d,) a coordinate-wise reduction (n, c) -> (c,) of the rows."""
         return passes.reduce(self.mixtures, reduction)
 
+    def sign_counts(self) -> Tensor:
+        """(n, 3) how many entries of each row are positive, zero and negative."""
+        return passes.sign_counts(self.mixtures)
+
+    def finite(self, vector: Tensor) -> bool:
+        """Whether all entries of a (d,) vector are finite."""
+        return passes.finite(self.rows, vector)
+
     def dense(self) -> Tensor:
-        """The rows as one (n, d) tensor."""
+        """The rows as one (n, d) tensor; SpecError where they are spread over processes."""
+        if isinstance(self.rows, Shards):
+            raise SpecError('this rule reads whole rows, and each process holds a slice of them: use mode="server"')
         return self.mixtures.dense()
 
     def received(self, weights: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ class SignGuard(WeightRule):
         norms = look.squared_distances_to(None).sqrt()
         usual = norms.median()
         kept = (norms >= self.low * usual) & (norms <= self.high * usual)
-        signs = look.sample(max(1, round(self.share * look.d))).dense().sign()
-        shares = torch.stack([(signs == value).double().mean(1) for value in (1, 0, -1)], dim=1).cpu()
+        seen = look.sample(max(1, round(self.share * look.d)))
+        shares = seen.sign_counts() / seen.d
         agreeing = kept & _largest_cluster(shares)
         kept = agreeing if agreeing.any() else kept
         factors = torch.where(norms > usual, usual / norms, 1.0)

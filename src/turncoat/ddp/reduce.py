@@ -1,0 +1,273 @@
+"""From one tensor on every rank to a robust aggregate that all ranks have: who sends what to whom, who aggregates."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from turncoat.ddp.group import DIGEST, Group, Pending, digest
+from turncoat.errors import InputError, SpecError
+from turncoat.linalg.rows import Rows, examine
+from turncoat.linalg.shards import Crew, Shards
+from turncoat.rules.base import Aggregation, Rule
+from turncoat.rules.median import average_of_ranks
+
+REDUCING = "in a robust all-reduce"
+ADDRESS = re.compile(" at 0x[0-9a-f]+")  # of a function among a rule's parameters: another on every rank
+SEED = 7  # bytes: a generator takes 63 bits
+
+
+@dataclass
+class Parcel:
+    """A flat tensor of every rank, on its way: this rank's columns of all n of them."""
+
+    numel: int
+    """Of the whole tensor."""
+    first: int
+    """The whole tensor's number of the first column."""
+    columns: Tensor
+    """(n, c), to be read once it has arrived."""
+    pending: Pending
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Columns of a parcel's whole tensor that some rows have nothing to say on."""
+
+    parcel: int
+    columns: slice
+    absent: list[int]
+
+
+Gaps = Callable[[Tensor], Sequence[Gap]]
+"""From what each rank had to note (n, bytes) to the gaps in what it sent."""
+
+
+def no_gaps(notes: Tensor) -> Sequence[Gap]:
+    return ()
+
+
+def absentees(gaps: Sequence[Gap]) -> tuple[int, ...]:
+    return tuple(sorted({row for gap in gaps for row in gap.absent}))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of the tensors that were sent."""
+
+    wholes: list[Tensor]
+    """The aggregates of each."""
+    found: Aggregation
+    """What the rule says of the ranks; its vector is this rank's part."""
+    absent: tuple[int, ...] = ()
+    """Ranks that had no say on some columns."""
+
+
+class Reducer(ABC):
+    """A rule over the ranks of a group, with its memory: `send` tensors, then `finish` them together as one vector."""
+
+    mode: str
+
+    def __init__(self, rule: Rule, group: Group) -> None:
+        rule.check(group.n)
+        self.rule, self.group = rule, group
+        self.state: Any = None
+        """The rule's memory: of the columns that this rank aggregates, in the order in which they were sent."""
+
+    def __call__(self, tensor: Tensor) -> Aggregation:
+        """The aggregate of the ranks' tensors, in their shape; the rule remembers the call before."""
+        sent = {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": str(tuple(tensor.shape))}
+        self.group.agree_on(sent | self.described(), REDUCING)
+        flat = tensor.detach().reshape(-1)
+        if not flat.dtype.is_floating_point:
+            raise InputError(f"a tensor of {flat.dtype} cannot be aggregated; convert it to floating point")
+        if not flat.numel():
+            raise InputError(f"there is nothing to aggregate in shape {tuple(tensor.shape)}")
+        finished = self.finish([self.send(flat)])
+        return replace(finished.found, vector=finished.wholes[0].view(tensor.shape))
+
+    @abstractmethod
+    def send(self, flat: Tensor) -> Parcel:
+        """Begin to send a flat contiguous tensor, which must stay as it is until it is finished."""
+
+    @abstractmethod
+    def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
+        """The aggregate of all that was sent, cut up as it was.
+
+        `note` (bytes) goes to all ranks, `gaps` makes of all ranks' notes which rows have no say on which columns.
+        """
+
+    @abstractmethod
+    def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
+        """Whole tensors of these lengths from what each rank has of their columns; the other way round: `own`."""
+
+    @abstractmethod
+    def own(self, wholes: Sequence[Tensor]) -> Tensor:
+        """This rank's columns of whole tensors, side by side."""
+
+    def rearrange(self, numels: Sequence[int], moved: Callable[[list[Tensor]], list[Tensor]]) -> None:
+        """Carry the rule's memory over to tensors that will be sent in another arrangement than those so far."""
+
+        def carried(memory: Any) -> Any:
+            if memory is None:
+                return None
+            if isinstance(memory, dict):
+                return {key: carried(one) for key, one in memory.items()}
+            if isinstance(memory, Tensor):
+                return self.own(moved(self.collect(memory, numels)))
+            raise SpecError(
+                f"{self.rule} remembers a {type(memory).__name__}: only tensors can follow their parameters"
+            )
+
+        self.state = carried(self.state)
+
+    def described(self) -> dict[str, str]:
+        """What has to be the same on all ranks."""
+        return {"mode": self.mode, "f": str(self.rule.f), "rule": ADDRESS.sub("", str(self.rule))}
+
+    def _step(self, rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], seed: bytes) -> Aggregation:
+        """One round of the rule on the columns of this rank."""
+        fill(rows, parcels, gaps, self.rule.f or 0)
+        generator = torch.Generator().manual_seed(int.from_bytes(seed)) if self.rule.draws else None
+        if self.state is None:
+            self.state = self.rule.init(rows)
+        found, self.state = self.rule.step(rows, self.state, generator)
+        return found
+
+
+class Sharded(Reducer):
+    """Each rank aggregates one slice of the columns: the bytes of a ring all-reduce, and n x n numbers."""
+
+    mode = "sharded"
+
+    def __init__(self, rule: Rule, group: Group) -> None:
+        super().__init__(rule, group)
+        if rule.trusts:
+            raise SpecError(f'{rule} asks for a loss of whole vectors, and each rank holds a slice: use mode="server"')
+        self.slices, self.slice = group.n, group.rank
+        self.crew: Crew = group
+
+    def send(self, flat: Tensor) -> Parcel:
+        sizes = self._sizes(flat.numel())
+        columns = flat.new_empty((self.group.n, sizes[self.slice]))
+        into_sizes = [columns.shape[1]] * self.group.n
+        pending = self.group.exchange(flat, columns.view(-1), sizes, into_sizes, REDUCING)
+        return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
+
+    def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
+        absent = () if note is None else gaps(self.group.tell(note, REDUCING))
+        found = self.reduce(parcels, absent)
+        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+
+    def reduce(self, parcels: Sequence[Parcel], gaps: Sequence[Gap] = ()) -> Aggregation:
+        """The aggregate of what was sent, whose vector is this rank's part."""
+        for parcel in parcels:
+            parcel.pending.wait()
+        return self._step(self._shards(parcels), parcels, gaps, self._seed() if self.rule.draws else b"")
+
+    def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
+        wholes, pending, start = [], [], 0
+        for numel in numels:
+            sizes = self._sizes(numel)
+            own = part[start : start + sizes[self.slice]]
+            start += sizes[self.slice]
+            if len(own) < sizes[0]:
+                own = torch.nn.functional.pad(own, (0, sizes[0] - len(own)))
+            whole = part.new_empty(sizes[0] * self.slices)
+            pending.append(self.group.gather(own, whole, REDUCING))
+            wholes.append(whole[:numel])
+        for one in pending:
+            one.wait()
+        return wholes
+
+    def own(self, wholes: Sequence[Tensor]) -> Tensor:
+        return torch.cat([whole.split(self._sizes(len(whole)))[self.slice] for whole in wholes])
+
+    def _sizes(self, numel: int) -> list[int]:
+        """How many columns each slice has: all the same, but for the last ones."""
+        most = -(-numel // self.slices)
+        return [max(0, min(most, numel - i * most)) for i in range(self.slices)]
+
+    def _shards(self, parcels: Sequence[Parcel]) -> Shards:
+        rows = Rows.of(*(parcel.columns for parcel in parcels))
+        before = sum(sum(self._sizes(parcel.numel)[: self.slice]) for parcel in parcels)
+        return Shards.among(rows, before, sum(parcel.numel for parcel in parcels), self.crew)
+
+    def _seed(self) -> bytes:
+        """Of numbers that each rank draws when the gradients have arrived."""
+        own = torch.frombuffer(bytearray(secrets.token_bytes(DIGEST)), dtype=torch.uint8)
+        return digest(bytes(self.group.tell(own, REDUCING).flatten().tolist()))[:SEED]
+
+
+def fill(rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], f: int) -> None:
+    """Let rows that have no say on some columns say there what the others say, f highest and f lowest left out.
+
+    Where no more than 2f others are left, nobody can tell which of them are Byzantine: the columns become 0. Rows that
+    are not finite have no say.
+    """
+    if not gaps:
+        return
+    _, bad = examine(rows)
+    finite = [i for i in range(rows.n) if i not in bad]
+    f = max(0, f - len(bad))
+    for gap in gaps:
+        parcel = parcels[gap.parcel]
+        first, last = (at - parcel.first for at in (gap.columns.start, gap.columns.stop))
+        part = parcel.columns[:, max(0, first) : max(0, last)]
+        said = [i for i in finite if i not in gap.absent]
+        if not part.numel():
+            continue
+        if len(said) > 2 * f:
+            values = average_of_ranks(len(said), f, len(said) - f - 1)(part[said].to(rows.work))
+            part[[i for i in finite if i in gap.absent]] = values.to(part.dtype)
+        else:
+            part[finite] = 0
+
+
+def make_reducer(
+    rule: str | Rule | Callable[..., Any], group: dist.ProcessGroup | None, mode: str, server: int
+) -> Reducer:
+    """The reducer of a mode: "sharded", "server" or "replicated"."""
+    from turncoat.ddp.replicas import Replicated
+    from turncoat.ddp.server import Server
+    from turncoat.rules.build import rule as build
+
+    made, ranks = build(rule), Group(group)
+    if mode == "sharded":
+        return Sharded(made, ranks)
+    if mode == "server":
+        return Server(made, ranks, server)
+    if mode == "replicated":
+        return Replicated(made, ranks)
+    raise SpecError(f'mode is "sharded", "server" or "replicated", got {mode!r}')
+
+
+def robust_all_reduce(
+    tensor: Tensor,
+    rule: str | Rule | Callable[..., Any],
+    group: dist.ProcessGroup | None = None,
+    mode: str = "sharded",
+    *,
+    server: int = 0,
+) -> Aggregation:
+    """What a rule makes of the tensors of all ranks: the same `vector`, in the tensor's shape, on each of them.
+
+    Every rank of the group has to call it, with a tensor of the same shape and floating dtype, which stays as it is.
+    Row numbers in the aggregation are ranks. `mode="sharded"`: each rank aggregates a slice of the coordinates; it
+    sends what it would in a ring all-reduce, and n x n numbers. `mode="server"`: rank `server` gathers, aggregates and
+    sends the result to each. `mode="replicated"`: every slice is aggregated by at least 2f+1 ranks and what they say
+    is voted on, so f ranks may lie in any message; needs n > 3f and a rule that draws nothing. A rule with memory
+    starts afresh: `Reducer`, which `make_reducer` makes, remembers.
+
+    Raises NonFiniteError where more rows than f are not finite, ToleranceError for an f too large, and GroupError where
+    a rank sends something of another shape or dtype, dies, or stalls past the group's time-out.
+    """
+    return make_reducer(rule, group, mode, server)(tensor)
