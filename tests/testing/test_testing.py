@@ -11,6 +11,7 @@ import torch
 import turncoat as tc
 from turncoat.rules import Median, Rule
 from turncoat.rules.base import Outcome
+from turncoat.rules.inputs import read
 from turncoat.testing import Check, Report, check_attack, check_rule
 from turncoat.testing.rules import CHECKS as RULE_CHECKS
 
@@ -190,7 +191,7 @@ class Faulty(Median):
         return 1e-3 if self.fault == "claims too much" else super().kappa(n, f)
 
     def init(self, like):
-        return {"sum": torch.zeros(len(like[0]))} if "state" in self.fault else None
+        return {"sum": torch.zeros(read(like)[0].d)} if "state" in self.fault else None
 
     def outcome(self, look, state):
         found = super().outcome(look, state)

@@ -101,7 +101,7 @@ class Sample:
         shared = {seed: self.of[seed] - other.of[seed] for seed in self.of if seed in other.of}
         if not shared:
             raise Undecided(f"no seed in common: {self.what}; {other.what}")
-        return Sample(shared, f"{self} less {other}", self.percent)
+        return Sample(shared, f"{self} less {other} =", self.percent)
 
     def __mul__(self, factor: float) -> Sample:
         return Sample(

@@ -69,11 +69,12 @@ class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a suite found out about a rule, with f hostile rows among n.
 
-    `kappa` is in units of the honest vectors' mean squared distance to their mean, `descent` the inner product of the
-    aggregate with their mean over its square: 1 for the mean itself, below 0 uphill. No rule can have a worst kappa
-    below `lower_bound`; `bound` is proven for this one, null where none is known to us. `any_set` is the ratio of the
-    worst case when any n - f of its rows, not the honest ones, are taken for honest. `breakdown` holds the worst kappa
-    with 0, 1, ... n // 2 attackers. `milliseconds` are the median time of an aggregation of float32 rows.
+    `kappa` is in units of the honest vectors' mean squared distance to their mean, `descent` minus the inner product
+    of the aggregate with their mean over its square: -1 for the mean itself, above 0 uphill, so that more is worse of
+    both. No rule can have a worst kappa below `lower_bound`; `bound` is proven for this one, null where none is known
+    to us. `any_set` is the ratio of the worst case when any n - f of its rows, not the honest ones, are taken for
+    honest. `breakdown` holds the worst kappa with 0, 1, ... n // 2 attackers. `milliseconds` are the median time of
+    an aggregation of float32 rows.
     """
 
     schema_version: int = SCHEMA_VERSION
