@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
+from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 import turncoat as tc
@@ -52,9 +52,9 @@ def train(rule: str | None, attacked: bool, steps: int, data: Dataset, rank: int
     return {"rule": rule or "mean", "attacked": attacked, "accuracy": accuracy, "suspicion": suspicion}
 
 
-def work(rank: int, store: str, steps: int, out: str) -> None:
+def work(rank: int, store: str, steps: int, out: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=dist.FileStore(store, RANKS), rank=rank, world_size=RANKS)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=RANKS)
     data = load("digits")
     found = []
     with progress(2 * len(RULES), quiet=rank > 0) as bar:
@@ -62,7 +62,7 @@ def work(rank: int, store: str, steps: int, out: str) -> None:
             bar(len(found), f"{rule or 'mean'}, {'attacked' if attacked else 'not attacked'}")
             found.append(train(rule, attacked, steps, data, rank))
     if rank == 0:
-        Path(out).write_text(json.dumps(found))
+        out.write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
@@ -82,8 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{RANKS} processes start; rank {LIAR} will lie", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
-        store, out = Path(folder) / "store", Path(folder) / "found.json"
-        mp.spawn(work, (str(store), options.steps, str(out)), nprocs=RANKS)  # type: ignore[attr-defined]
+        store, out = (Path(folder) / "store").as_uri(), Path(folder) / "found.json"
+        start_processes(work, (store, options.steps, out), nprocs=RANKS, start_method="fork")  # as torchrun would
         found = json.loads(out.read_text())
     print(json.dumps(found, indent=1) if options.json else table(found))
 

@@ -128,11 +128,11 @@ def said(hook: Handle) -> dict[str, Any]:
     return {"step": verdict.step, "weights": weights} | named
 
 
-def unused(rank: int, absent: list[int], static: bool = False, momentum: float | None = None) -> dict[str, Any]:
+def unused(rank: int, absent: list[int], static: bool = False, mode: str = "sharded") -> dict[str, Any]:
     """Two steps in which some ranks leave the branch out: its gradient, all ranks' own ones, the whole gradients."""
     model = net()
     ddp = DistributedDataParallel(model, bucket_cap_mb=TINY, find_unused_parameters=not static, static_graph=static)
-    hook = make_robust(ddp, "median(f=1)", momentum=momentum)
+    hook = make_robust(ddp, "median(f=1)", mode=mode)
     own = copy.deepcopy(model)
     for step in range(2):
         for one in (ddp, own):
@@ -140,7 +140,6 @@ def unused(rank: int, absent: list[int], static: bool = False, momentum: float |
             backward(one, batch(rank, step), 1.0, branch=rank not in absent)
     return {
         "found": flat(model).numpy(),
-        "none": model.branch.weight.grad is None,
         "rows": gathered(flat(own)).numpy(),
         "branch": slice(*np.cumsum([7 * 6 + 6, 6 * 6 + 6]).tolist()),
         "verdict": said(hook),
@@ -250,8 +249,14 @@ def refused(rank: int, what: str) -> None:
     make_robust(ddp, "median(f=1)", mode="replicated" if what == "replicated" else "sharded")
 
 
-def unlike(rank: int) -> None:
-    make_robust(DistributedDataParallel(net()), "median" if rank else "krum(f=1)")
+def unlike(rank: int, what: str) -> None:
+    """Rank 0 differs from the others."""
+    odd = rank == 0
+    model = net(torch.float64 if odd and what == "dtype" else torch.float32)
+    ddp = DistributedDataParallel(model, init_sync=False)
+    make_robust(
+        ddp, "krum(f=1)" if odd and what == "rule" else "median", momentum=0.9 if odd and what == "momentum" else None
+    )
 
 
 def joined(rank: int) -> None:

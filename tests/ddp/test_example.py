@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
 
 
+@pytest.mark.slow
 def test_one_line_protects_a_script_from_a_rank_that_sends_minus_ten_times_its_gradient() -> None:
     command = [sys.executable, str(EXAMPLE), "--steps", "30", "--json"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True)

@@ -89,9 +89,14 @@ def branch_by_definition(found: dict[str, Any], absent: list[int]) -> np.ndarray
     return np.median(rows, axis=0)
 
 
-@pytest.mark.parametrize("static", [False, True])
-def test_an_unused_parameter_is_no_vote_for_zero(ranks: Ranks, static: bool) -> None:
-    found = run(ranks, world.unused, absent=[1], static=static)[0]
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"static": True}, {"mode": "server"}, {"static": True, "mode": "replicated"}],
+    ids=str,
+)
+def test_an_unused_parameter_is_no_vote_for_zero(ranks: Ranks, options: dict[str, Any]) -> None:
+    found, *others = run(ranks, world.unused, absent=[1], **options)
+    assert all(str(one["verdict"]) == str(found["verdict"]) for one in others)
     branch, rows = found["branch"], found["rows"]
     assert (rows[1, branch] == 0).all()
     np.testing.assert_allclose(found["found"][branch], branch_by_definition(found, [1]), rtol=1e-5, atol=1e-8)
@@ -181,8 +186,9 @@ def test_what_would_pass_by_the_rule_is_refused_with_advice(ranks: Ranks, what: 
         assert advice in str(one)
 
 
-def test_ranks_with_different_rules_hear_of_it(ranks: Ranks) -> None:
-    for one in ranks.run(world.unlike):
+@pytest.mark.parametrize("what", ["rule", "dtype", "momentum"])
+def test_ranks_that_do_not_fit_together_hear_of_it(ranks: Ranks, what: str) -> None:
+    for one in ranks.run(partial(world.unlike, what=what)):
         assert isinstance(one, GroupError)
         assert "do not fit together" in str(one)
 
