@@ -124,6 +124,14 @@ def test_rules_agree_with_their_definition(name, n, f, d):
     assert torch.allclose(rule(X.float()).double(), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", references.RULES)
+def test_autocast_around_a_rule_leaves_it_as_precise_as_it_is(name):
+    X, rule = cloud(12, 30, seed=0).float(), made(name, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = rule(X)
+    assert torch.equal(within, rule(X))
+
+
 @pytest.mark.parametrize("mixing", references.MIXINGS)
 @pytest.mark.parametrize("name", references.RULES)
 def test_mixings_before_a_rule_agree_with_their_definition(mixing, name):

@@ -83,11 +83,10 @@ class _ReduceScatter(ReduceScatter):
         if self._sent != (input_tensor.numel(), input_tensor.dtype):  # a backend may hang on unlike sizes
             self._sent = input_tensor.numel(), input_tensor.dtype
             self._reducer.group.agree_on({"a group of parameters": str(self._sent)}, "in a robust reduce-scatter")
-        with torch.autocast(input_tensor.device.type, enabled=False):
-            parcel = self._reducer.send(input_tensor)
-            found = self._reducer.reduce([parcel])
-            output_tensor.copy_(found.vector)
-            self._handle._took(found, parcel.columns)
+        parcel = self._reducer.send(input_tensor)
+        found = self._reducer.reduce([parcel])
+        output_tensor.copy_(found.vector)
+        self._handle._took(found, parcel.columns)
         if op == dist.ReduceOp.SUM:
             output_tensor.mul_(n)
 

@@ -39,15 +39,15 @@ def reported(doing: str) -> Iterator[None]:
 class Pending:
     """Tensors on their way; `wait` before they are read or written."""
 
-    work: Any
+    works: Sequence[Any]
     tensors: tuple[Tensor, ...]
     doing: str
 
     def wait(self) -> None:
-        if self.work is not None:
-            with reported(self.doing):
-                self.work.wait()
-            self.work = None
+        with reported(self.doing):
+            for work in self.works:
+                work.wait()
+        self.works = ()
 
 
 class Group:
@@ -85,7 +85,7 @@ class Group:
                 group=self.handle,
                 async_op=True,
             )
-        return Pending(work, (out, into), doing)
+        return Pending([work], (out, into), doing)
 
     def deal(self, messages: Tensor, doing: str) -> Tensor:
         """(n, ...) what each rank says to this one, given (n, ...) what this one says to each."""
@@ -109,7 +109,7 @@ class Group:
             work = dist.gather(
                 _bytes(part), into, dist.get_global_rank(self.handle, at), group=self.handle, async_op=True
             )
-        return parts, Pending(work, (part, parts), doing)
+        return parts, Pending([work], (part, parts), doing)
 
     def hand_out(self, whole: Tensor, source: int, doing: str) -> None:
         """Fill a tensor with that of rank `source`, which sends it to each itself."""
@@ -146,14 +146,26 @@ class Group:
         folded = self.tell(reduce(fold, self.deal(parts, doing)), doing)
         return folded.flatten()[: numbers.numel()].view(numbers.shape)
 
-    # Around a ring: what a rank receives has passed through others.
+    # Around rings or along trees: what a rank receives has passed through others.
 
     def gather(self, part: Tensor, whole: Tensor, doing: str) -> Pending:
-        """Fill `whole` with the flat parts of all ranks, each as long as any other, in their order."""
+        """Fill `whole` with the flat parts of all ranks, each as long as any other, in their order.
+
+        On CPUs each part goes along a tree of its own: gloo's ring would copy everything once more.
+        """
         self.sent += part.nbytes * (self.n - 1)
         with reported(doing):
-            work = GATHER(_bytes(whole), _bytes(part), group=self.handle, async_op=True)
-        return Pending(work, (part, whole), doing)
+            if part.is_cpu:
+                parts = _bytes(whole).view(self.n, -1)
+                parts[self.rank] = _bytes(part)
+                sources = [dist.get_global_rank(self.handle, i) for i in range(self.n)]
+                works = [
+                    dist.broadcast(one, source, group=self.handle, async_op=True)
+                    for one, source in zip(parts, sources, strict=True)
+                ]
+            else:
+                works = [GATHER(_bytes(whole), _bytes(part), group=self.handle, async_op=True)]
+        return Pending(works, (part, whole), doing)
 
     def agree_on(self, description: dict[str, str], doing: str) -> None:
         """Raise GroupError unless all ranks describe what they are going to send alike; this must come first.

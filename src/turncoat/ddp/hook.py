@@ -94,10 +94,9 @@ class RobustHook(Handle):
         if bucket.index() == 0:
             self._buckets, self._places = [], []
             self._scale = self._scaler.get_scale() if self._scaler is not None else 1.0
-        buffer = bucket.buffer()
-        with torch.no_grad(), torch.autocast(buffer.device.type, enabled=False):  # for a backward pass within it
-            return self._sent(bucket, buffer)
+        return self._sent(bucket, bucket.buffer())
 
+    @torch.no_grad()
     def _sent(self, bucket: GradBucket, buffer: Tensor) -> Future[Tensor]:
         numbers = [self._number[parameter] for parameter in bucket.parameters()]
         for number, gradient in zip(numbers, bucket.gradients(), strict=True):

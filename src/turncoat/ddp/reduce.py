@@ -89,6 +89,8 @@ class Reducer(ABC):
         flat = tensor.detach().reshape(-1)
         if not flat.dtype.is_floating_point:
             raise InputError(f"a tensor of {flat.dtype} cannot be aggregated; convert it to floating point")
+        if flat.is_cpu and self.group.device.type != "cpu":
+            raise InputError("the group's backend sends what is on a GPU only: move the tensor there, or take gloo")
         if not flat.numel():
             raise InputError(f"there is nothing to aggregate in shape {tuple(tensor.shape)}")
         finished = self.finish([self.send(flat)])

@@ -172,35 +172,36 @@ class Rule(Part):
         further pass for coordinate-wise rules; `examined=False` leaves them out.
         """
         rows, restore = read(X)
-        n = rows.n
-        self.check(n)
-        geometry = Geometry(rows)
-        bad: list[int] = []
-        if self.nonfinite != "propagate":
-            rows, bad = examine(rows, geometry.gram.diagonal().sqrt().tolist() if self.gram else None)
-        good = [i for i in range(n) if i not in bad]
-        if bad:
-            self._refuse(bad, n)
-            rows = rows.select(good)
-        if generator is None and self.draws:
-            generator = entropy()
-        look = Look(
-            rows,
-            max(0, (self.f or 0) - len(bad)),
-            generator,
-            geometry=geometry if rows is geometry.rows else Geometry(rows),
-        )
-        outcome = self.outcome(look, state)
-        suspects = [good[i] for i in _outlying(look, outcome)] if examined else []
-        aggregation = Aggregation(
-            vector=restore(outcome.vector),
-            weights=_spread(outcome.weights, good, n, 0.0),
-            suspects=tuple(sorted([*suspects, *bad])),
-            excluded=tuple(bad),
-            scores=_spread(outcome.scores, good, n, float("nan")),
-            diagnostics=outcome.diagnostics,
-        )
-        return aggregation, outcome.state
+        with torch.autocast(rows.device.type, enabled=False):  # whose half precision is not a rule's
+            n = rows.n
+            self.check(n)
+            geometry = Geometry(rows)
+            bad: list[int] = []
+            if self.nonfinite != "propagate":
+                rows, bad = examine(rows, geometry.gram.diagonal().sqrt().tolist() if self.gram else None)
+            good = [i for i in range(n) if i not in bad]
+            if bad:
+                self._refuse(bad, n)
+                rows = rows.select(good)
+            if generator is None and self.draws:
+                generator = entropy()
+            look = Look(
+                rows,
+                max(0, (self.f or 0) - len(bad)),
+                generator,
+                geometry=geometry if rows is geometry.rows else Geometry(rows),
+            )
+            outcome = self.outcome(look, state)
+            suspects = [good[i] for i in _outlying(look, outcome)] if examined else []
+            aggregation = Aggregation(
+                vector=restore(outcome.vector),
+                weights=_spread(outcome.weights, good, n, 0.0),
+                suspects=tuple(sorted([*suspects, *bad])),
+                excluded=tuple(bad),
+                scores=_spread(outcome.scores, good, n, float("nan")),
+                diagnostics=outcome.diagnostics,
+            )
+            return aggregation, outcome.state
 
     @abstractmethod
     def outcome(self, look: Look, state: Any) -> Outcome:
