@@ -22,8 +22,8 @@ from torch import nn
 from torch.multiprocessing.spawn import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
-import turncoat as tc
 from turncoat.data.sources import Dataset, load
+from turncoat.ddp import make_robust
 from turncoat.progress import progress
 
 RANKS, LIAR = 5, 3
@@ -34,7 +34,7 @@ def train(rule: str | None, attacked: bool, steps: int, data: Dataset, rank: int
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     ddp = DistributedDataParallel(model)
-    hook = tc.ddp.make_robust(ddp, rule) if rule else None  # the line
+    hook = make_robust(ddp, rule) if rule else None  # the line
     optimiser = torch.optim.SGD(ddp.parameters(), lr=0.2)
     x, y = data.x_train[rank::RANKS], data.y_train[rank::RANKS]  # each rank has samples of its own
     shuffle = torch.Generator().manual_seed(rank)
@@ -52,10 +52,9 @@ def train(rule: str | None, attacked: bool, steps: int, data: Dataset, rank: int
     return {"rule": rule or "mean", "attacked": attacked, "accuracy": accuracy, "suspicion": suspicion}
 
 
-def work(rank: int, store: str, steps: int, out: Path) -> None:
+def work(rank: int, store: str, steps: int, data: Dataset, out: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=RANKS)
-    data = load("digits")
     found = []
     with progress(2 * len(RULES), quiet=rank > 0) as bar:
         for rule, attacked in product(RULES, (False, True)):
@@ -83,7 +82,8 @@ def main() -> None:
     print(f"{RANKS} processes start; rank {LIAR} will lie", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         store, out = (Path(folder) / "store").as_uri(), Path(folder) / "found.json"
-        start_processes(work, (store, options.steps, out), nprocs=RANKS, start_method="fork")  # as torchrun would
+        given = store, options.steps, load("digits"), out
+        start_processes(work, given, nprocs=RANKS, start_method="fork")  # as torchrun would
         found = json.loads(out.read_text())
     print(json.dumps(found, indent=1) if options.json else table(found))
 
