@@ -109,7 +109,7 @@ def unlike(found: Aggregation, rule: Rule, X: Tensor) -> list[str]:
     if a.dtype != X.dtype or a.shape != X.shape[1:]:
         return [*wrong, f"{a.dtype} {tuple(a.shape)}"]
     weights = single.weights
-    if weights is not None and not torch.allclose(found.weights, weights, rtol=1e-5, atol=1e-7):
+    if weights is not None and not torch.allclose(found.weights, weights, rtol=1e-5, atol=1e-6):
         wrong.append(f"weights {found.weights.tolist()}, not {weights.tolist()}")
     if weights is not None and float(weights.max()) == 1.0 and int((weights != 0).sum()) == 1:
         return wrong if torch.equal(a, b) else [*wrong, "the selected row is not bit for bit the same"]
