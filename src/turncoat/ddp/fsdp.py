@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ class RobustReduceScatter(Handle):
     def _took(self, found: Aggregation, columns: Tensor) -> None:
         if not self._reduced:
             torch.autograd.Variable._execution_engine.queue_callback(self._complete)
-        self._reduced.append((found, passes.squared_norms(Rows.of(columns), found.vector)))
+        distances = passes.squared_norms(Rows.of(columns), found.vector)
+        self._reduced.append((replace(found, vector=None), distances))
 
     def _complete(self) -> None:
         """At the end of a backward pass: the verdict over all groups."""
