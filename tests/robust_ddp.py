@@ -78,8 +78,8 @@ def follow(
 ) -> dict[str, Any]:
     """Train through the hook; each step, compare with robust_all_reduce's reducer on the concatenated gradients.
 
-    `factors` multiply the loss of ranks; with `mixed` the first layer is of bfloat16. Returns the largest difference, relative to the gradient's norm, the gradients
-    as bytes, and what the hook says.
+    `factors` multiply the loss of ranks; with `mixed` the first layer is of bfloat16. Returns the largest difference,
+    relative to the gradient's norm, the gradients as bytes, and what the hook says.
     """
     model = net(dtype)
     if mixed:
@@ -336,6 +336,16 @@ def sharded(
         "verdict": said(hook),
         "suspicion": hook.suspicion.tolist(),
     }
+
+
+def unlike_shards(rank: int) -> None:
+    """Rank 1 leaves the branch out in the second step."""
+    model: Any = net()
+    fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    make_robust(model, "median")
+    for step in range(2):
+        model.zero_grad()
+        backward(model, batch(rank, step), 1.0, branch=step == 0 or rank != 1)
 
 
 def unfit_shards(rank: int, what: str) -> None:
