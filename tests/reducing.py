@@ -129,6 +129,25 @@ def bits(rank: int, n: int, spelling: str, d: int, dtype: torch.dtype, f: int, m
     return torch.equal(robust_all_reduce(X[rank], rule, mode=mode).vector, rule(X))
 
 
+def strided(rank: int, n: int, d: int, mode: str) -> bool:
+    """Whether a rank may have its tensor with gaps in memory, and the others not."""
+    X = cloud(n, d)
+    own = X.T.contiguous()[:, rank] if rank % 2 else X[rank]
+    return torch.equal(robust_all_reduce(own, made("median", 1), mode=mode).vector, tc.rule("median")(X))
+
+
+def rewritten(rank: int, n: int, mode: str) -> float:
+    """How far the second round of a rule with memory is off where the first one's vector is written to."""
+    rule, X = made("centered_clipping(tau=1)", 1), cloud(n, 20)
+    reducer, state, away = make_reducer(rule, None, mode, 0), rule.init(X), 0.0
+    for _ in range(2):
+        found = reducer(X[rank]).vector
+        single, state = rule.step(X, state)
+        away = float((found - single.vector).abs().max())
+        found.mul_(100)
+    return away
+
+
 def drawn(rank: int, n: int, spelling: str, d: int, f: int) -> tuple[list[float], list[float]]:
     """A randomised rule's aggregate, and what it is in one process from the seed that the ranks agreed on."""
     agreed: list[bytes] = []

@@ -31,7 +31,7 @@ class Net(nn.Module):
         self.first, self.branch, self.last = nn.Linear(7, 6), nn.Linear(6, 6), nn.Linear(6, 3)
 
     def forward(self, x: Tensor, branch: bool = True) -> Tensor:
-        x = torch.tanh(self.first(x))
+        x = torch.tanh(self.first(x.to(self.first.weight.dtype))).to(self.last.weight.dtype)
         return self.last(x + self.branch(x) if branch else x)
 
 
@@ -71,16 +71,19 @@ def follow(
     momentum: float | None = None,
     mode: str = "sharded",
     dtype: torch.dtype = torch.float32,
+    mixed: bool = False,
     micro: int = 1,
     autocast: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Train through the hook; each step, compare with robust_all_reduce's reducer on the concatenated gradients.
 
-    `factors` multiply the loss of ranks. Returns the largest difference, relative to the gradient's norm, the gradients
-    as bytes, and what the hook says.
+    `factors` multiply the loss of ranks; with `mixed` the first layer is of bfloat16. Returns the largest difference,
+    relative to the gradient's norm, the gradients as bytes, and what the hook says.
     """
     model = net(dtype)
+    if mixed:
+        model.first.to(torch.bfloat16)
     plain = copy.deepcopy(model)
     ddp = DistributedDataParallel(model, **({"bucket_cap_mb": TINY} | options))
     hook = make_robust(ddp, rule, momentum=momentum, mode=mode)
@@ -128,16 +131,23 @@ def said(hook: Handle) -> dict[str, Any]:
     return {"step": verdict.step, "weights": weights} | named
 
 
-def unused(rank: int, absent: list[int], static: bool = False, mode: str = "sharded") -> dict[str, Any]:
+def unused(
+    rank: int,
+    absent: list[int],
+    static: bool = False,
+    mode: str = "sharded",
+    rule: str = "median(f=1)",
+    factors: dict[int, float] | None = None,
+) -> dict[str, Any]:
     """Two steps in which some ranks leave the branch out: its gradient, all ranks' own ones, the whole gradients."""
     model = net()
     ddp = DistributedDataParallel(model, bucket_cap_mb=TINY, find_unused_parameters=not static, static_graph=static)
-    hook = make_robust(ddp, "median(f=1)", mode=mode)
+    hook = make_robust(ddp, rule, mode=mode)
     own = copy.deepcopy(model)
     for step in range(2):
         for one in (ddp, own):
             one.zero_grad(set_to_none=step == 0)  # the second time they are zeros
-            backward(one, batch(rank, step), 1.0, branch=rank not in absent)
+            backward(one, batch(rank, step), (factors or {}).get(rank, 1.0), branch=rank not in absent)
     return {
         "found": flat(model).numpy(),
         "rows": gathered(flat(own)).numpy(),
@@ -326,6 +336,16 @@ def sharded(
         "verdict": said(hook),
         "suspicion": hook.suspicion.tolist(),
     }
+
+
+def unlike_shards(rank: int) -> None:
+    """Rank 1 leaves the branch out in the second step."""
+    model: Any = net()
+    fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    make_robust(model, "median")
+    for step in range(2):
+        model.zero_grad()
+        backward(model, batch(rank, step), 1.0, branch=step == 0 or rank != 1)
 
 
 def unfit_shards(rank: int, what: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from distributed import Ranks
 
 from turncoat import rule as build
-from turncoat.errors import SpecError
+from turncoat.errors import GroupError, SpecError
 
 FIRST = 7 * 6 + 6  # parameters of the first layer
 
@@ -92,3 +92,10 @@ def test_what_would_be_wrong_is_refused_with_advice(ranks: Ranks, what: str, adv
     for one in ranks.run(partial(world.unfit_shards, what=what)):
         assert isinstance(one, SpecError), one
         assert advice in str(one)
+
+
+def test_a_rank_that_leaves_parameters_out_is_a_clear_error() -> None:
+    with Ranks(4, timeout=5.0) as started:
+        found = started.run(world.unlike_shards)
+    assert all(isinstance(one, GroupError) for one in found), found
+    assert all("do not fit together" in str(one) for one in found)

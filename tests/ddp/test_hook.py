@@ -115,6 +115,21 @@ def test_what_too_few_use_stays_as_it_is(ranks: Ranks) -> None:
     assert (alone["found"][alone["branch"]] == 0).all()
 
 
+def test_a_rule_without_f_is_not_led_astray_where_a_parameter_is_unused(ranks: Ranks) -> None:
+    found = run(ranks, world.unused, absent=[1], rule="median", factors={3: 1e6})[0]
+    np.testing.assert_allclose(found["found"][found["branch"]], branch_by_definition(found, [1]), rtol=1e-5, atol=1e-8)
+    average = run(ranks, world.unused, absent=[1], rule="mean")[0]
+    said = average["rows"][[0, 2, 3], average["branch"]]
+    np.testing.assert_allclose(average["found"][average["branch"]], said.mean(0), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("mode", ["sharded", "server", "replicated"])
+def test_buckets_may_be_of_unlike_dtypes(ranks: Ranks, mode: str) -> None:
+    found = follow(ranks, rule="krum(f=1)", mode=mode, mixed=True, factors={2: -10.0})[0]
+    assert found["difference"] == 0
+    assert found["verdict"]["suspects"] == (2,)
+
+
 @pytest.mark.parametrize("parameter", ["first.weight", "last.bias"])
 @pytest.mark.parametrize("rule", ["median(f=1)", "krum(f=1)"])
 def test_one_bad_entry_in_any_bucket_excludes_the_whole_row(ranks: Ranks, parameter: str, rule: str) -> None:

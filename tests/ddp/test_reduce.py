@@ -114,6 +114,16 @@ def test_shapes_come_back_and_other_layouts_are_read(ranks):
         assert torch.equal(found.vector, tc.rule("median")(X.reshape(N, 60)).view(6, 10).T)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_one_rank_may_have_its_tensor_with_gaps_in_memory(ranks, mode):
+    assert all(values(ranks.run(reducing.strided, N, 60, mode)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_memory_is_apart_from_what_is_returned(ranks, mode):
+    assert max(values(ranks.run(reducing.rewritten, N, mode))) < 1e-5
+
+
 # What goes over the wire
 
 

@@ -90,20 +90,25 @@ def test_without_a_majority_the_model_stays():
     assert not play(Guarded(FedAvg()), spoiling(nan, tuple(range(N))), rounds=2).arrays
 
 
-class Overflowing(FedAvg):
-    """A strategy that makes of finite arrays what is not."""
+class Growing(FedAvg):
+    """A strategy that multiplies what it averages, in float64."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
 
     def aggregate_train(self, server_round, replies):
         arrays, metrics = super().aggregate_train(server_round, replies)
         assert arrays is not None
         return ArrayRecord(
-            {name: Array(np.asarray(array.numpy() * np.float32(np.inf))) for name, array in arrays.items()}
+            {name: Array(np.asarray(array.numpy() * np.float64(self.factor))) for name, array in arrays.items()}
         ), metrics
 
 
-def test_what_overflows_in_the_strategy_leaves_the_model():
+@pytest.mark.parametrize("factor", [np.inf, 1e100])  # which float64 holds, and the model's dtypes do not
+def test_what_overflows_in_the_strategy_leaves_the_model(factor):
     with np.errstate(invalid="ignore"):
-        arrays, metrics = one_round(Guarded(Overflowing()))
+        arrays, metrics = one_round(Guarded(Growing(factor)))
     assert arrays is None
     assert metrics["robust/refused"] == 1
 

@@ -121,6 +121,10 @@ FINITE = {
         RecordDict({"arrays": record(arrays), "metrics": ConfigRecord({"loss": "low", "num-examples": "many"})}),
         reply_to=message,
     ),
+    "a metric in many records": lambda arrays, metrics: lambda message: Message(
+        RecordDict({"arrays": record(arrays), **{f"metrics {i}": MetricRecord({"loss": 1e9}) for i in range(99)}}),
+        reply_to=message,
+    ),
     "statistics of 1e38": values("bn.running_var", 1e38),
     "a huge counter": values("bn.num_batches_tracked", 2**62),
 }  # fmt: skip

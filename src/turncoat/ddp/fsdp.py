@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,13 +45,14 @@ class RobustReduceScatter(Handle):
         self._reduced: list[tuple[Aggregation, Tensor]] = []
         reducers = [Sharded(made, ranks) for _ in modules]
         ranks.agree_on({"groups": str(len(groups))} | reducers[0].described(), "make_robust")
-        for module, reducer in zip(modules, reducers, strict=True):
-            module.set_custom_reduce_scatter(_ReduceScatter(self, reducer))
+        for number, (module, reducer) in enumerate(zip(modules, reducers, strict=True)):
+            module.set_custom_reduce_scatter(_ReduceScatter(self, reducer, number))
 
     def _took(self, found: Aggregation, columns: Tensor) -> None:
         if not self._reduced:
             torch.autograd.Variable._execution_engine.queue_callback(self._complete)
-        self._reduced.append((found, passes.squared_norms(Rows.of(columns), found.vector)))
+        distances = passes.squared_norms(Rows.of(columns), found.vector)
+        self._reduced.append((replace(found, vector=None), distances))
 
     def _complete(self) -> None:
         """At the end of a backward pass: the verdict over all groups."""
@@ -67,9 +69,8 @@ class RobustReduceScatter(Handle):
 class _ReduceScatter(ReduceScatter):
     """The reduce-scatter of one group of parameters."""
 
-    def __init__(self, handle: RobustReduceScatter, reducer: Sharded) -> None:
-        self._handle, self._reducer = handle, reducer
-        self._sent: tuple[int, torch.dtype] | None = None
+    def __init__(self, handle: RobustReduceScatter, reducer: Sharded, number: int) -> None:
+        self._handle, self._reducer, self._number = handle, reducer, number
 
     def allocate(self, size: Sequence[int | torch.SymInt], *, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.empty(*size, dtype=dtype, device=device)
@@ -80,9 +81,8 @@ class _ReduceScatter(ReduceScatter):
         n = self._reducer.group.n
         if op not in (dist.ReduceOp.AVG, dist.ReduceOp.SUM):
             raise SpecError(f"a rule has no {op}: leave set_gradient_divide_factor out")
-        if self._sent != (input_tensor.numel(), input_tensor.dtype):  # a backend may hang on unlike sizes
-            self._sent = input_tensor.numel(), input_tensor.dtype
-            self._reducer.group.agree_on({"a group of parameters": str(self._sent)}, "in a robust reduce-scatter")
+        described = {"a group of parameters": f"number {self._number}, {input_tensor.numel()} of {input_tensor.dtype}"}
+        self._reducer.group.agree_on(described, "in a robust reduce-scatter")  # not all ranks may have all gradients
         parcel = self._reducer.send(input_tensor)
         found = self._reducer.reduce([parcel])
         output_tensor.copy_(found.vector)

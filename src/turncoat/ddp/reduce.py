@@ -86,7 +86,7 @@ class Reducer(ABC):
         """The aggregate of the ranks' tensors, in their shape; the rule remembers the call before."""
         sent = {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": str(tuple(tensor.shape))}
         self.group.agree_on(sent | self.described(), REDUCING)
-        flat = tensor.detach().reshape(-1)
+        flat = tensor.detach().reshape(-1).contiguous()
         if not flat.dtype.is_floating_point:
             raise InputError(f"a tensor of {flat.dtype} cannot be aggregated; convert it to floating point")
         if flat.is_cpu and self.group.device.type != "cpu":
@@ -137,7 +137,7 @@ class Reducer(ABC):
 
     def _step(self, rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], seed: bytes) -> Aggregation:
         """One round of the rule on the columns of this rank."""
-        fill(rows, parcels, gaps, self.rule.f or 0)
+        fill(rows, parcels, gaps, self.rule.f if self.rule.robust else self.rule.f or 0)
         generator = torch.Generator().manual_seed(int.from_bytes(seed)) if self.rule.draws else None
         if self.state is None:
             self.state = self.rule.init(rows)
@@ -209,17 +209,16 @@ class Sharded(Reducer):
         return digest(bytes(self.group.tell(own, REDUCING).flatten().tolist()))[:SEED]
 
 
-def fill(rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], f: int) -> None:
+def fill(rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], f: int | None) -> None:
     """Let rows that have no say on some columns say there what the others say, f highest and f lowest left out.
 
-    Where no more than 2f others are left, nobody can tell which of them are Byzantine: the columns become 0. Rows that
-    are not finite have no say.
+    Where no more than 2f others are left, nobody can tell which of them are Byzantine: the columns become 0. With an f
+    of None the rows say the median of the others. Rows that are not finite have no say.
     """
     if not gaps:
         return
     _, bad = examine(rows)
     finite = [i for i in range(rows.n) if i not in bad]
-    f = max(0, f - len(bad))
     for gap in gaps:
         parcel = parcels[gap.parcel]
         first, last = (at - parcel.first for at in (gap.columns.start, gap.columns.stop))
@@ -227,8 +226,9 @@ def fill(rows: Rows, parcels: Sequence[Parcel], gaps: Sequence[Gap], f: int) -> 
         said = [i for i in finite if i not in gap.absent]
         if not part.numel():
             continue
-        if len(said) > 2 * f:
-            values = average_of_ranks(len(said), f, len(said) - f - 1)(part[said].to(rows.work))
+        out = max(0, len(said) - 1) // 2 if f is None else max(0, f - len(bad))
+        if len(said) > 2 * out:
+            values = average_of_ranks(len(said), out, len(said) - out - 1)(part[said].to(rows.work))
             part[[i for i in finite if i in gap.absent]] = values.to(part.dtype)
         else:
             part[finite] = 0

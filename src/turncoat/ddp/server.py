@@ -46,7 +46,8 @@ class Server(Reducer):
                 absent = () if notes is None else gaps(notes.cpu())
                 rows = Rows.of(*(parcel.columns for parcel in parcels))
                 found = self._step(rows, parcels, absent, secrets.token_bytes(SEED))
-                wholes = self.collect(found.vector, [parcel.numel for parcel in parcels])
+                pieces = self.collect(found.vector, [parcel.numel for parcel in parcels])
+                wholes = [piece.to(parcel.columns.dtype) for piece, parcel in zip(pieces, parcels, strict=True)]
                 finished = Finished(wholes, found, absentees(absent))
                 message = _encoded(finished)
             except Exception as error:  # whatever it is, the others wait to hear of it
@@ -61,7 +62,7 @@ class Server(Reducer):
         return finished
 
     def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
-        return [piece.contiguous() for piece in part.split(list(numels))]
+        return [piece.clone() for piece in part.split(list(numels))]  # a rule may remember `part` itself
 
     def own(self, wholes: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(wholes))

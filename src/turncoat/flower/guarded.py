@@ -145,11 +145,13 @@ def _cast(array: Array, like: np.ndarray) -> Array:
 
 def _as_sent(arrays: ArrayRecord, model: Model) -> ArrayRecord | None:
     """Arrays in the dtypes of the model that was sent, integers rounded; None unless all are finite."""
-    after = {name: array.numpy() for name, array in arrays.items()}
-    if not all(np.isfinite(array).all() for array in after.values() if array.dtype.kind == "f"):
-        return None
-    for name, like in model.arrays.items():
-        if name in after and after[name].dtype != like.dtype:
-            rounded = np.rint(after[name]) if like.dtype.kind in "iu" else after[name]
-            after[name] = rounded.astype(like.dtype)
+    after = {}
+    for name, array in arrays.items():
+        values = array.numpy()
+        like = model.arrays.get(name, values)
+        rounded = np.rint(values) if like.dtype.kind in "iu" and values.dtype.kind == "f" else values
+        with np.errstate(all="ignore"):  # what does not fit the model's own dtype is not finite, and found below
+            after[name] = rounded.astype(like.dtype, copy=False)
+        if not (np.isfinite(values).all() and np.isfinite(after[name]).all()):
+            return None
     return ArrayRecord({name: Array(np.asarray(array)) for name, array in after.items()})

@@ -178,10 +178,10 @@ def median_metrics(records: list, weighted_by_key: str) -> MetricRecord:
     """The median of each metric that more than half of the clients report as one finite number."""
     found: dict[str, list[float]] = {}
     for record in records:
-        for metrics in record.metric_records.values():
-            for key, value in metrics.items():
-                if measured(value) and key != weighted_by_key:
-                    found.setdefault(key, []).append(float(value))
+        reported = {key: value for metrics in record.metric_records.values() for key, value in metrics.items()}
+        for key, value in reported.items():  # one for each client, in however many records it has it
+            if measured(value) and key != weighted_by_key:
+                found.setdefault(key, []).append(float(value))
     return MetricRecord(
         {key: float(np.median(values)) for key, values in found.items() if 2 * len(values) > len(records)}
     )
