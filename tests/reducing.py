@@ -175,14 +175,16 @@ def remembered(rank: int, n: int, spelling: str, shapes: Sequence[int], mode: st
     state, found = rule.init(X), []
     for turn in range(3):
         rows = X * (turn + 1)
-        finished = reducer.finish([reducer.send(piece.clone()) for piece in rows[rank].split(list(shapes))])
+        pieces = rows[rank].clone().split(list(shapes))
+        reducer.finish([reducer.send(piece, piece) for piece in pieces])
         single, state = rule.step(rows, state)
-        found.append(float((torch.cat(finished.wholes) - single.vector).abs().max()))
+        found.append(float((torch.cat(pieces) - single.vector).abs().max()))
     reducer.rearrange(list(shapes), lambda pieces: [torch.cat(pieces[::-1])])
     turned = torch.cat(X.split(list(shapes), dim=1)[::-1], dim=1)
     state = torch.cat(state.split(list(shapes))[::-1])
-    finished = reducer.finish([reducer.send(turned[rank].clone())])
-    found.append(float((finished.wholes[0] - rule.step(turned, state)[0].vector).abs().max()))
+    out = torch.empty(d, dtype=X.dtype)
+    reducer.finish([reducer.send(turned[rank].clone(), out)])
+    found.append(float((out - rule.step(turned, state)[0].vector).abs().max()))
     return found
 
 
@@ -206,6 +208,16 @@ def reduced(rank: int, tensors: Sequence[Tensor], rules: Sequence[str | Rule], m
     return outcome(lambda: robust_all_reduce(tensors[rank], rules[rank % of[0]], mode=modes[rank % of[1]]))
 
 
+def in_place(rank: int, n: int, spelling: str, mode: str) -> Any:
+    """Rounds of one reducer in which the tensor itself becomes the aggregate, and what it should be."""
+    reducer, found = make_reducer(made(spelling, 1), None, mode, 0), []
+    for turn, d in enumerate((1001, 1001, 3, 1001)):
+        X = cloud(n, d) * (turn + 1)
+        row = X[rank].clone()
+        found.append((reducer(row, row).vector, row, made(spelling, 1)(X)))
+    return found
+
+
 def broken(rank: int, spelling: str, mode: str) -> Any:
     """A server whose rule raises something of its own."""
 
@@ -216,7 +228,7 @@ def broken(rank: int, spelling: str, mode: str) -> Any:
     return outcome(lambda: robust_all_reduce(torch.ones(5), rule, mode=mode))
 
 
-def raising(flat: Tensor) -> Any:
+def raising(flat: Tensor, into: Tensor) -> Any:
     raise InterruptedError
 
 
@@ -240,7 +252,7 @@ def dying(rank: int, who: int, mode: str, midway: bool) -> tuple[Any, float]:
     reducer = make_reducer(made("median", 0), None, mode, who)
     begin, tensor = monotonic(), torch.ones(1000)
     if rank == who:
-        reducer.send = lambda flat: os._exit(1)
+        reducer.send = lambda flat, into: os._exit(1)
         if not midway:
             os._exit(1)
     return outcome(lambda: reducer(tensor)), monotonic() - begin
@@ -325,10 +337,10 @@ def lied_to(rank: int, n: int, spelling: str, d: int, f: int, liars: Sequence[in
     reducer = Replicated(made(spelling, f), group)
     if isinstance(group, Liar):
         group.slices = reducer.slices
-    X = cloud(n, d, f=f)
-    found = outcome(lambda: reducer.finish([reducer.send(X[rank])]))
+    row = cloud(n, d, f=f)[rank].clone()
+    found = outcome(lambda: reducer.finish([reducer.send(row, row)]))
     dist.barrier()
-    return found if isinstance(found, Exception) else (found.wholes[0], found.found.excluded)
+    return found if isinstance(found, Exception) else (row, found.found.excluded)
 
 
 def lied_to_sharded(rank: int, n: int, d: int) -> Any:
@@ -336,5 +348,5 @@ def lied_to_sharded(rank: int, n: int, d: int) -> Any:
     reducer = make_reducer("median", None, "sharded", 0)
     if rank == 0:
         collect = reducer.collect
-        reducer.collect = lambda part, numels: collect(part + 1, numels)
+        reducer.collect = lambda part, wholes: collect(part + 1, wholes)
     return reducer(cloud(n, d)[rank]).vector, ()

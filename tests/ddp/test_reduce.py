@@ -69,6 +69,14 @@ def test_a_slice_may_be_empty(ranks, mode):
         assert not wrong
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_tensor_itself_may_become_the_aggregate(ranks, mode):
+    for found in values(ranks.run(reducing.in_place, N, "median", mode)):
+        for vector, row, expected in found:
+            assert torch.equal(vector, expected)
+            assert torch.equal(row, expected)
+
+
 @pytest.mark.parametrize("mode", ["server", "replicated"])
 def test_other_modes_aggregate_the_same(ranks, mode):
     rules = ["median", "krum", "nnm >> trimmed_mean", "geometric_median"]

@@ -83,7 +83,7 @@ class _ReduceScatter(ReduceScatter):
             raise SpecError(f"a rule has no {op}: leave set_gradient_divide_factor out")
         described = {"a group of parameters": f"number {self._number}, {input_tensor.numel()} of {input_tensor.dtype}"}
         self._reducer.group.agree_on(described, "in a robust reduce-scatter")  # not all ranks may have all gradients
-        parcel = self._reducer.send(input_tensor)
+        parcel = self._reducer.send(input_tensor, input_tensor)
         found = self._reducer.reduce([parcel])
         output_tensor.copy_(found.vector)
         self._handle._took(found, parcel.columns)

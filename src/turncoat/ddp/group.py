@@ -148,20 +148,20 @@ class Group:
 
     # Around rings or along trees: what a rank receives has passed through others.
 
-    def gather(self, part: Tensor, whole: Tensor, doing: str) -> Pending:
-        """Fill `whole` with the flat parts of all ranks, each as long as any other, in their order.
+    def gather(self, part: Tensor, whole: Tensor, sizes: Sequence[int], doing: str) -> Pending:
+        """Fill a flat tensor with consecutive pieces of it, of which each rank has one, in their order.
 
-        On CPUs each part goes along a tree of its own: gloo's ring would copy everything once more.
+        On CPUs each piece goes along a tree of its own: gloo's ring would copy everything once more.
         """
         self.sent += part.nbytes * (self.n - 1)
         with reported(doing):
-            if part.is_cpu:
-                parts = _bytes(whole).view(self.n, -1)
-                parts[self.rank] = _bytes(part)
-                sources = [dist.get_global_rank(self.handle, i) for i in range(self.n)]
+            if part.is_cpu or len(set(sizes)) > 1:
+                pieces = whole.split(list(sizes))
+                pieces[self.rank].copy_(part)
                 works = [
-                    dist.broadcast(one, source, group=self.handle, async_op=True)
-                    for one, source in zip(parts, sources, strict=True)
+                    dist.broadcast(_bytes(piece), dist.get_global_rank(self.handle, i), self.handle, async_op=True)
+                    for i, piece in enumerate(pieces)
+                    if len(piece)
                 ]
             else:
                 works = [GATHER(_bytes(whole), _bytes(part), group=self.handle, async_op=True)]

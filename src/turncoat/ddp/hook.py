@@ -107,7 +107,7 @@ class RobustHook(Handle):
         if self._momentum is not None and buffer.isfinite().all():
             self._add_momentum(numbers, bucket.gradients())
         future = Future(devices=[buffer.device] if buffer.is_cuda else None)
-        self._buckets.append((buffer, self._reducer.send(buffer), future))
+        self._buckets.append((buffer, self._reducer.send(buffer, buffer), future))
         if bucket.is_last():
             self._complete()
         return future
@@ -142,8 +142,9 @@ class RobustHook(Handle):
                 buffer.fill_(torch.nan)
         else:
             verdict = Verdict.of(self._step, finished.found, finished.absent)
-            for (buffer, _, _), whole in zip(buckets, finished.wholes, strict=True):
-                buffer.copy_(whole).mul_(self._scale)
+            if self._scale != 1.0:
+                for buffer, _, _ in buckets:
+                    buffer.mul_(self._scale)
         for buffer, _, future in buckets:
             future.set_result(buffer)
         self._see(verdict)

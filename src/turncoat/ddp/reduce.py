@@ -35,6 +35,8 @@ class Parcel:
     """The whole tensor's number of the first column."""
     columns: Tensor
     """(n, c), to be read once it has arrived."""
+    into: Tensor
+    """What becomes the aggregate of the whole tensor."""
     pending: Pending
 
 
@@ -63,8 +65,6 @@ def absentees(gaps: Sequence[Gap]) -> tuple[int, ...]:
 class Finished:
     """What came of the tensors that were sent."""
 
-    wholes: list[Tensor]
-    """The aggregates of each."""
     found: Aggregation
     """What the rule says of the ranks; its vector is this rank's part."""
     absent: tuple[int, ...] = ()
@@ -82,8 +82,11 @@ class Reducer(ABC):
         self.state: Any = None
         """The rule's memory: of the columns that this rank aggregates, in the order in which they were sent."""
 
-    def __call__(self, tensor: Tensor) -> Aggregation:
-        """The aggregate of the ranks' tensors, in their shape; the rule remembers the call before."""
+    def __call__(self, tensor: Tensor, out: Tensor | None = None) -> Aggregation:
+        """The aggregate of the ranks' tensors, in their shape; the rule remembers the call before.
+
+        `out` is what it is to be written to, such as the tensor itself.
+        """
         sent = {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": str(tuple(tensor.shape))}
         self.group.agree_on(sent | self.described(), REDUCING)
         flat = tensor.detach().reshape(-1).contiguous()
@@ -93,23 +96,28 @@ class Reducer(ABC):
             raise InputError("the group's backend sends what is on a GPU only: move the tensor there, or take gloo")
         if not flat.numel():
             raise InputError(f"there is nothing to aggregate in shape {tuple(tensor.shape)}")
-        finished = self.finish([self.send(flat)])
-        return replace(finished.found, vector=finished.wholes[0].view(tensor.shape))
+        out = torch.empty_like(flat).view(tensor.shape) if out is None else out.detach()
+        if (out.dtype, out.shape, out.device) != (tensor.dtype, tensor.shape, tensor.device) or not out.is_contiguous():
+            raise InputError(f"out has to be contiguous, of the tensor's dtype and shape, {flat.dtype} {tensor.shape}")
+        return replace(self.finish([self.send(flat, out.view(-1))]).found, vector=out)
 
     @abstractmethod
-    def send(self, flat: Tensor) -> Parcel:
-        """Begin to send a flat contiguous tensor, which must stay as it is until it is finished."""
+    def send(self, flat: Tensor, into: Tensor) -> Parcel:
+        """Begin to send a flat contiguous tensor, which must stay as it is until it is finished.
+
+        `into` becomes the aggregate, and may be the same.
+        """
 
     @abstractmethod
     def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
-        """The aggregate of all that was sent, cut up as it was.
+        """Aggregate all that was sent, and write to each parcel's `into`.
 
         `note` (bytes) goes to all ranks, `gaps` makes of all ranks' notes which rows have no say on which columns.
         """
 
     @abstractmethod
-    def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
-        """Whole tensors of these lengths from what each rank has of their columns; the other way round: `own`."""
+    def collect(self, part: Tensor, wholes: Sequence[Tensor]) -> None:
+        """Fill flat tensors with what each rank has of their columns, side by side; the other way round: `own`."""
 
     @abstractmethod
     def own(self, wholes: Sequence[Tensor]) -> Tensor:
@@ -124,7 +132,9 @@ class Reducer(ABC):
             if isinstance(memory, dict):
                 return {key: carried(one) for key, one in memory.items()}
             if isinstance(memory, Tensor):
-                return self.own(moved(self.collect(memory, numels)))
+                wholes = [memory.new_empty(numel) for numel in numels]
+                self.collect(memory, wholes)
+                return self.own(moved(wholes))
             raise SpecError(
                 f"{self.rule} remembers a {type(memory).__name__}: only tensors can follow their parameters"
             )
@@ -156,39 +166,45 @@ class Sharded(Reducer):
             raise SpecError(f'{rule} asks for a loss of whole vectors, and each rank holds a slice: use mode="server"')
         self.slices, self.slice = group.n, group.rank
         self.crew: Crew = group
+        self._spare: list[Tensor] = []
 
-    def send(self, flat: Tensor) -> Parcel:
+    def send(self, flat: Tensor, into: Tensor) -> Parcel:
         sizes = self._sizes(flat.numel())
-        columns = flat.new_empty((self.group.n, sizes[self.slice]))
+        columns = self._room(flat)
         into_sizes = [columns.shape[1]] * self.group.n
         pending = self.group.exchange(flat, columns.view(-1), sizes, into_sizes, REDUCING)
-        return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
+        return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, into, pending)
+
+    def _room(self, flat: Tensor) -> Tensor:
+        """Memory for this rank's columns: the last step's, where they fit, as fresh pages cost as much as messages."""
+        shape = self.group.n, self._sizes(flat.numel())[self.slice]
+        for number, spare in enumerate(self._spare):
+            if (spare.shape, spare.dtype, spare.device) == (shape, flat.dtype, flat.device):
+                return self._spare.pop(number)
+        return flat.new_empty(shape)
 
     def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
         absent = () if note is None else gaps(self.group.tell(note, REDUCING))
         found = self.reduce(parcels, absent)
-        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+        self.collect(found.vector, [parcel.into for parcel in parcels])
+        return Finished(found, absentees(absent))
 
     def reduce(self, parcels: Sequence[Parcel], gaps: Sequence[Gap] = ()) -> Aggregation:
         """The aggregate of what was sent, whose vector is this rank's part."""
         for parcel in parcels:
             parcel.pending.wait()
+        self._spare = [parcel.columns for parcel in parcels]
         return self._step(self._shards(parcels), parcels, gaps, self._seed() if self.rule.draws else b"")
 
-    def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
-        wholes, pending, start = [], [], 0
-        for numel in numels:
-            sizes = self._sizes(numel)
-            own = part[start : start + sizes[self.slice]]
-            start += sizes[self.slice]
-            if len(own) < sizes[0]:
-                own = torch.nn.functional.pad(own, (0, sizes[0] - len(own)))
-            whole = part.new_empty(sizes[0] * self.slices)
-            pending.append(self.group.gather(own, whole, REDUCING))
-            wholes.append(whole[:numel])
+    def collect(self, part: Tensor, wholes: Sequence[Tensor]) -> None:
+        pending, start = [], 0
+        for whole in wholes:
+            sizes = self._sizes(len(whole))
+            own = part[start : start + sizes[self.slice]].to(whole.dtype)
+            pending.append(self.group.gather(own, whole, sizes, REDUCING))
+            start += len(own)
         for one in pending:
             one.wait()
-        return wholes
 
     def own(self, wholes: Sequence[Tensor]) -> Tensor:
         return torch.cat([whole.split(self._sizes(len(whole)))[self.slice] for whole in wholes])
@@ -259,10 +275,12 @@ def robust_all_reduce(
     mode: str = "sharded",
     *,
     server: int = 0,
+    out: Tensor | None = None,
 ) -> Aggregation:
     """What a rule makes of the tensors of all ranks: the same `vector`, in the tensor's shape, on each of them.
 
-    Every rank of the group has to call it, with a tensor of the same shape and floating dtype, which stays as it is.
+    Every rank of the group has to call it, with a tensor of the same shape and floating dtype, which stays as it is
+    unless it is `out`, what the aggregate is to be written to.
     Row numbers in the aggregation are ranks. `mode="sharded"`: each rank aggregates a slice of the coordinates; it
     sends what it would in a ring all-reduce, and n x n numbers. `mode="server"`: rank `server` gathers, aggregates and
     sends the result to each. `mode="replicated"`: every slice is aggregated by at least 2f+1 ranks and what they say
@@ -272,4 +290,4 @@ def robust_all_reduce(
     Raises NonFiniteError where more rows than f are not finite, ToleranceError for an f too large, and GroupError where
     a rank sends something of another shape or dtype, dies, or stalls past the group's time-out.
     """
-    return make_reducer(rule, group, mode, server)(tensor)
+    return make_reducer(rule, group, mode, server)(tensor, out)

@@ -46,14 +46,14 @@ class Replicated(Sharded):
         self.slice = self.committee[group.rank]
         self.crew = self
 
-    def send(self, flat: Tensor) -> Parcel:
+    def send(self, flat: Tensor, into: Tensor) -> Parcel:
         sizes = self._sizes(flat.numel())
         pieces = flat.split(sizes)
         out = torch.cat([pieces[i] for i in self.committee])
-        columns = flat.new_empty((self.group.n, sizes[self.slice]))
+        columns = self._room(flat)
         into_sizes = [columns.shape[1]] * self.group.n
         pending = self.group.exchange(out, columns.view(-1), [sizes[i] for i in self.committee], into_sizes, REDUCING)
-        return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, pending)
+        return Parcel(flat.numel(), sum(sizes[: self.slice]), columns, into, pending)
 
     def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
         for parcel in parcels:
@@ -61,7 +61,8 @@ class Replicated(Sharded):
         notes = self._settle(parcels, torch.empty(0, dtype=torch.uint8) if note is None else note)
         absent = () if note is None else gaps(notes)
         found = self.reduce(parcels, absent)
-        return Finished(self.collect(found.vector, [parcel.numel for parcel in parcels]), found, absentees(absent))
+        self.collect(found.vector, [parcel.into for parcel in parcels])
+        return Finished(found, absentees(absent))
 
     def total(self, numbers: Tensor) -> Tensor:
         return self._voted(numbers).sum(0)
@@ -69,9 +70,9 @@ class Replicated(Sharded):
     def peak(self, numbers: Tensor) -> Tensor:
         return self._voted(numbers).amax(0)
 
-    def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
+    def collect(self, part: Tensor, wholes: Sequence[Tensor]) -> None:
         """The first f+1 of each committee, of whom one is honest, send their slice; votes on digests tell which."""
-        group, sizes = self.group, [self._sizes(numel) for numel in numels]
+        group, sizes = self.group, [self._sizes(len(whole)) for whole in wholes]
         widths = [sum(size[i] for size in sizes) for i in range(self.slices)]
         own = digest(as_bytes(part))
         right = [as_bytes(row) for row in self._voted(torch.frombuffer(bytearray(own), dtype=torch.uint8))]
@@ -90,7 +91,8 @@ class Replicated(Sharded):
         if wanted.any():
             raise GroupError("more ranks lie than f: no copy of a slice is what most of its committee say it is")
         pieces = [piece.split([size[i] for size in sizes]) for i, piece in enumerate(slices)]
-        return [torch.cat([piece[number] for piece in pieces]) for number in range(len(numels))]
+        for number, whole in enumerate(wholes):
+            whole.copy_(torch.cat([piece[number] for piece in pieces]))
 
     def _voted(self, numbers: Tensor) -> Tensor:
         """(slices, ...) what more than f of each committee say."""

@@ -29,9 +29,9 @@ class Server(Reducer):
             raise SpecError(f"server is a rank of the group, 0 to {group.n - 1}, got {server}")
         self.server = server
 
-    def send(self, flat: Tensor) -> Parcel:
+    def send(self, flat: Tensor, into: Tensor) -> Parcel:
         columns, pending = self.group.collect(flat, self.server, REDUCING)
-        return Parcel(len(flat), 0, columns, pending)
+        return Parcel(len(flat), 0, columns, into, pending)
 
     def finish(self, parcels: Sequence[Parcel], note: Tensor | None = None, gaps: Gaps = no_gaps) -> Finished:
         for parcel in parcels:
@@ -46,9 +46,8 @@ class Server(Reducer):
                 absent = () if notes is None else gaps(notes.cpu())
                 rows = Rows.of(*(parcel.columns for parcel in parcels))
                 found = self._step(rows, parcels, absent, secrets.token_bytes(SEED))
-                pieces = self.collect(found.vector, [parcel.numel for parcel in parcels])
-                wholes = [piece.to(parcel.columns.dtype) for piece, parcel in zip(pieces, parcels, strict=True)]
-                finished = Finished(wholes, found, absentees(absent))
+                self.collect(found.vector, [parcel.into for parcel in parcels])
+                finished = Finished(found, absentees(absent))
                 message = _encoded(finished)
             except Exception as error:  # whatever it is, the others wait to hear of it
                 failure, message = error, _failure(error)
@@ -56,13 +55,14 @@ class Server(Reducer):
         if failure is not None:
             raise failure
         if finished is None:
-            finished = _decoded(message, [parcel.columns.new_empty(parcel.numel) for parcel in parcels])
-        for whole in finished.wholes:
-            self.group.hand_out(whole, self.server, REDUCING)
+            finished = _decoded(message)
+        for parcel in parcels:
+            self.group.hand_out(parcel.into, self.server, REDUCING)
         return finished
 
-    def collect(self, part: Tensor, numels: Sequence[int]) -> list[Tensor]:
-        return [piece.clone() for piece in part.split(list(numels))]  # a rule may remember `part` itself
+    def collect(self, part: Tensor, wholes: Sequence[Tensor]) -> None:
+        for whole, piece in zip(wholes, part.split([len(whole) for whole in wholes]), strict=True):
+            whole.copy_(piece)
 
     def own(self, wholes: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(wholes))
@@ -78,7 +78,7 @@ def _failure(error: Exception) -> bytes:
     return msgspec.msgpack.encode([type(error).__name__, str(error), list(getattr(error, "rows", ()))])
 
 
-def _decoded(message: bytes, wholes: list[Tensor]) -> Finished:
+def _decoded(message: bytes) -> Finished:
     said = msgspec.msgpack.decode(message)
     if isinstance(said, list):
         name, text, rows = said
@@ -93,4 +93,4 @@ def _decoded(message: bytes, wholes: list[Tensor]) -> Finished:
         said[key] = None if said[key] is None else torch.tensor(said[key], dtype=torch.float64)
     for key in ("suspects", "excluded"):
         said[key] = tuple(said[key])
-    return Finished(wholes, Aggregation(**said), absent)
+    return Finished(Aggregation(**said), absent)
