@@ -124,7 +124,17 @@ def test_shapes_come_back_and_other_layouts_are_read(ranks):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_one_rank_may_have_its_tensor_with_gaps_in_memory(ranks, mode):
-    assert all(values(ranks.run(reducing.strided, N, 60, mode)))
+    for d in (1, 60):
+        assert all(values(ranks.run(reducing.strided, N, d, mode)))
+
+
+def test_a_group_may_be_one_process():
+    rules = [*RULES, *CHAINS]
+    with Ranks(1) as one:
+        for mode in MODES:
+            ((tried, wrong),) = values(one.run(reducing.differences, 1, rules, [1, 100], [torch.float32], mode))
+            assert tried >= 20
+            assert not wrong
 
 
 @pytest.mark.parametrize("mode", MODES)
