@@ -90,7 +90,8 @@ def seeds(campaign: str, found: Iterable[Spec]) -> str:
 
 def why(figure: str, claim: str) -> str:
     """Why a claim fails, after a second look at our own code; nothing where nobody has looked."""
-    return " ".join(_table("why").get(figure, {}).get(claim, "").split())
+    said = _table("why").get(figure, {})
+    return next((" ".join(text.split()) for name, text in said.items() if f"{claim}-".startswith(f"{name}-")), "")
 
 
 @cache
