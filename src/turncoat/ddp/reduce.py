@@ -19,6 +19,7 @@ from turncoat.linalg.rows import Rows, examine
 from turncoat.linalg.shards import Crew, Shards
 from turncoat.rules.base import Aggregation, Rule
 from turncoat.rules.median import average_of_ranks
+from turncoat.rules.own import OwnRule
 
 REDUCING = "in a robust all-reduce"
 ADDRESS = re.compile(" at 0x[0-9a-f]+")  # of a function among a rule's parameters: another on every rank
@@ -162,8 +163,8 @@ class Sharded(Reducer):
 
     def __init__(self, rule: Rule, group: Group) -> None:
         super().__init__(rule, group)
-        if rule.trusts:
-            raise SpecError(f'{rule} asks for a loss of whole vectors, and each rank holds a slice: use mode="server"')
+        if rule.trusts or any(isinstance(part, OwnRule) for part in rule.parts()):
+            raise SpecError(f'{rule} looks at whole vectors, and each rank holds a slice: use mode="server"')
         self.slices, self.slice = group.n, group.rank
         self.crew: Crew = group
         self._spare: list[Tensor] = []
