@@ -308,8 +308,9 @@ class Runs:
             assert isinstance(spec.seed, Seeds)
             found[spec.seed.data] = measure.of(result)
         self._learnt(runs[0].spec)
-        several = len(self) > len(runs)
-        named = ", ".join(filter(None, [self.named, self.name(runs[0].spec.attack) if several else ""]))
+        varied = [key for key in ("rule", "attack") if len({getattr(run.spec, key) for run in self}) > 1]
+        which = ", ".join(self.name(getattr(runs[0].spec, key)) for key in varied)
+        named = ", namely ".join(filter(None, [self.named, which]))
         return Sample(found, f"{named}: {measure.name}", measure.percent)
 
     def _learnt(self, spec: Spec) -> None:

@@ -7,6 +7,7 @@ both are run. The mean of the honest workers alone is its omniscient server.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from turncoat.papers.evidence import (
@@ -66,7 +67,7 @@ def ends(runs: Runs, rule: str, attack: str) -> Sample:
 
 def omniscient(runs: Runs, measure: Measure = FINAL) -> Sample:
     """The server that knows who is honest: the mean of the others alone."""
-    return runs.at(f=0, rule="mean", n=[10, 8]).of(measure)
+    return replace(runs.at(f=0, rule="mean", n=[10, 8]).of(measure), what=f"omniscient server: {measure.name}")
 
 
 def fails(runs: Runs, rule: str, attack: str) -> Evidence:
