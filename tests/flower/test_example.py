@@ -50,14 +50,17 @@ def test_clients_share_the_digits():
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_the_mean_of_local_steps_is_flowers_fedavg(epochs):
-    """Updates, averaged by their examples, are the averaged weights, however many local steps made them."""
+    """Updates, averaged by their examples, are the averaged weights, however many local steps made them.
+
+    One round: in the next one, training would make more of how the sums were rounded.
+    """
     config = DEFAULTS | {"attack": "", "local-epochs": epochs}
     trained = []
     for strategy in (FedAvg(fraction_evaluate=0), RobustFedAvg("mean", f=0, trust_examples=True, fraction_evaluate=0)):
         grid, arrays = InProcess(client, N, **config), ArrayRecord(make_model(0).state_dict())
-        trained.append(strategy.start(grid, arrays, num_rounds=2).arrays)  # type: ignore[arg-type]
+        trained.append(strategy.start(grid, arrays, num_rounds=1).arrays)  # type: ignore[arg-type]
     for name, array in trained[0].items():
-        np.testing.assert_allclose(trained[1][name].numpy(), array.numpy(), atol=1e-5)
+        np.testing.assert_allclose(trained[1][name].numpy(), array.numpy(), atol=1e-6)
         assert np.abs(array.numpy() - record({name: make_model(0).state_dict()[name].numpy()})[name].numpy()).max() > 0
 
 

@@ -190,13 +190,22 @@ FLWR = {
 }
 
 
+def of_peers():
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in PEERS}
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_kept():
+    """Peers that are really there are set aside: their classes must not exist twice in the tests after these."""
     code_of.cache_clear()
+    real = of_peers()
+    for name in real:
+        del sys.modules[name]
     yield
     code_of.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] in PEERS]:
+    for name in of_peers():
         del sys.modules[name]
+    sys.modules.update(real)
 
 
 @pytest.fixture
