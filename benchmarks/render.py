@@ -92,7 +92,7 @@ def reproduction() -> dict[str, str]:
     papers = {paper: [each for each in published() if each.figure.startswith(f"{paper}-")] for paper in TITLES}
     rows = {TITLES[paper]: judged for paper, judged in papers.items()} | {"all": published()}
     lines = [
-        "| paper | trained: holds | fails | undecided | computed: holds | fails |",
+        "| paper | measured: holds | fails | undecided | computed: holds | fails |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, judged in rows.items():
@@ -107,7 +107,11 @@ def _verdicts(judged: Sequence[Judgement]) -> str:
     if not judged:
         return "Not published yet."
     lines = ["| figure | claim | verdict | measured |", "|---|---|---|---|"]
-    lines += [f"| {each.figure} | {each.says} | {each.verdict} | {'<br>'.join(each.numbers)} |" for each in judged]
+    for each in judged:
+        others = len(each.numbers) - 1
+        measured = each.numbers[0] + f" (and {others} more)" * bool(others)  # what decides stands first
+        columns = (text.replace("|", "\\|") for text in (each.figure, each.says, each.verdict, measured))
+        lines.append(f"| {' | '.join(columns)} |")
     whys = [f"**{each.figure}: {each.says}.** {each.why}" for each in judged if each.verdict == "fails"]
     return "\n\n".join(["\n".join(lines), *whys])
 

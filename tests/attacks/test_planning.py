@@ -9,7 +9,7 @@ import torch
 
 import turncoat as tc
 from turncoat.attacks import IPM, attack
-from turncoat.attacks.planning.base import CLASSICAL
+from turncoat.attacks.planning.base import OF_S0
 from turncoat.attacks.planning.moves import Mix, Send, Use
 from turncoat.attacks.planning.objective import EXPLODED, Objective, finite
 from turncoat.attacks.planning.plan import Plan
@@ -234,10 +234,10 @@ def test_nlp_is_never_worse_than_an_attack_that_it_knows(rule, objective):
     goal = Objective(objective)
     found = tc.train(attack=f"nlp(objective={objective}, budget=1500)", **given)
     assert goal.value(errors(found)) == pytest.approx(found.plans[0].value, rel=1e-6)
-    for name in CLASSICAL:
+    for name in OF_S0:
         assert found.plans[0].value >= goal.value(errors(tc.train(attack=name, **given))) - 1e-9
     assert found.plans[0].simulated_rounds <= 1500
-    assert set(found.plans[0].tried) >= {str(attack(name)) for name in CLASSICAL}
+    assert set(found.plans[0].tried) >= {str(attack(name)) for name in OF_S0}
 
 
 @pytest.mark.parametrize("solver", ["powell", "slsqp", "lbfgsb"])

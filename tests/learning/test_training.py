@@ -32,6 +32,16 @@ def test_a_result_says_what_happened():
     assert result.to_polars().height == 4
 
 
+@pytest.mark.parametrize("attack", ["ipm(epsilon=3)", "gaussian"])
+def test_what_passes_of_an_attack_is_its_weight(attack):
+    def last(rule):
+        return tc.train(**SMALL, rule=rule, attack=attack).records[-1].passed
+
+    assert last("mean") == pytest.approx(1 / 6, rel=1e-4)
+    assert abs(last("geometric_median")) < 1 / 6
+    assert tc.train(**SMALL | {"f": 0}).records[-1].passed is None
+
+
 def test_the_same_spec_gives_the_same_bits():
     once, again = (tc.train(**SMALL, rule="krum", attack="gaussian") for _ in range(2))
     assert once.records == again.records

@@ -16,9 +16,7 @@ def made_up(spec, chance):
         records=[
             Record(round=t, extra={name: 3 * chance.random() for name in ("error", "theta_1", "theta_2")})
             if plane
-            else Record(
-                round=t, test_accuracy=chance.random(), train_loss=3 * chance.random(), distance=chance.random()
-            )
+            else Record(round=t, test_accuracy=chance.random(), train_loss=3 * chance.random(), passed=chance.random())
             for t in rounds
         ],
         timings={"rule": chance.random()},

@@ -40,7 +40,7 @@ def test_the_runs_that_are_published_lead_to_the_same_verdicts(paper):
 
 def test_what_is_computed_is_computed_again():
     for figure in FIGURES.values():
-        if figure.computes and of(figure):
+        if figure.computes and all(claim.computed for claim in figure.claims) and of(figure):
             assert verdicts(figure.judged(figure.computes())) == verdicts(of(figure))
 
 

@@ -34,10 +34,10 @@ def world(figure, told, make_runs):
     return figure.runs(cells, map(lived, results))
 
 
-def level(accuracy, swing=0.0, distance=1.0):
+def level(accuracy, swing=0.0, passed=0.1):
     """A run that ends at an accuracy; below half, it never was above it."""
     ends = [accuracy + swing * (-1) ** t for t in range(8)]
-    return [Record(round=t, test_accuracy=end, train_loss=2 - 2 * end, distance=distance) for t, end in enumerate(ends)]
+    return [Record(round=t, test_accuracy=end, train_loss=2 - 2 * end, passed=passed) for t, end in enumerate(ends)]
 
 
 def verdicts(paper, told, make_runs):
@@ -110,7 +110,7 @@ def test_mixtailor(make_runs, monkeypatch):
 # S3 -------------------------------------------------------------------------------------------------------------------
 
 GROWING = dict(zip((0, 0.25, 0.5, 2.5, 5, 8, 10), (0, 0.02, 0.04, 0.15, 0.22, 0.30, 0.30), strict=True))
-RECOVERING = GROWING | {5: 0.30, 8: 0.08, 10: 0.06}
+RECOVERING = GROWING | {5: 0.08, 8: 0.07, 10: 0.06}
 
 
 def s3_told(spec):
@@ -128,17 +128,18 @@ def s3_told(spec):
     else:
         usual = {0.1: 0.02, 0.5: 0.04}.get(attack.strength or 0, 0.12 if attack.strength else 0.0)
         cost = 0.06 if rule == s3.NNM and attack.strength == 10 else usual
-    return level(0.8 - unlike * cost, distance=unlike)
+    return level(0.8 - unlike * cost, passed=0.1 * unlike)
 
 
 def test_stress_testing(make_runs):
     figure = FIGURES["S3-F1"]
     found = {j.claim: j.verdict for j in figure.judged(world(figure, s3_told, make_runs))}
     assert found.pop("alie-dnc-withstands") == "fails"  # S3 says of Fashion-MNIST that all drop
-    assert set(found.values()) == {"holds"}
+    assert found.pop("calibrated-alie") == "fails"  # and that trMean(NNM) recovers where z is larger than usual
+    assert {claim: verdict for claim, verdict in found.items() if verdict != "holds"} == {}
     calm = {j.claim: j.verdict for j in figure.judged(world(figure, lambda spec: level(0.8), make_runs))}
     held = {name for name, verdict in calm.items() if verdict == "holds"}
-    assert held <= {"alie-dnc-withstands", "ipm-plateau", "heterogeneity-passes"}
+    assert held <= {"alie-dnc-withstands", "ipm-plateau", "heterogeneity-passes-alie", "heterogeneity-passes-ipm"}
     assert calm["alie-all-drop"] == calm["alie-nnm-recovers"] == calm["ipm-rfa-stays-low"] == "fails"
     assert calm["calibrated-alie"] == calm["alie-sign"] == "fails"
 
@@ -150,6 +151,20 @@ def test_the_tables(make_runs):
     assert found["ipm-worse-than-others"] == "fails"  # not for DnC
     calm = {j.claim: j.verdict for j in figure.judged(world(figure, lambda spec: level(0.8), make_runs))}
     assert calm["alie-collapses"] == calm["alie-24"] == "fails"
+
+
+def test_readings_differ_where_one_does_harm(make_runs):
+    figure = FIGURES["S3-readings"]
+
+    def told(spec):
+        other = "own" not in spec.attack or "client" in spec.split or spec.rule == "centered_clipping(tau=1)"
+        return level(0.8 if spec.rule == "mean" or other else 0.5)
+
+    assert {j.verdict for j in figure.judged(world(figure, told, make_runs))} == {"holds"}
+    assert {j.verdict for j in figure.judged(world(figure, lambda spec: level(0.8), make_runs))} == {"fails"}
+    (picture,) = figure.draws(world(figure, told, make_runs))
+    rows = {row[0]: row[1:] for row in picture.table.rows}
+    assert [cell[:5] for cell in rows["ALIE z=8, radius 1"]] == ["", "80.14", "", ""]
 
 
 # S0 -------------------------------------------------------------------------------------------------------------------
@@ -166,7 +181,7 @@ def s0_told(spec):
     if spec.task.startswith("mean_estimation"):
         planned = attack.name in ("nlp", "beam")
         if not spec.rule.startswith("krum") or attack.name == "beam":
-            return way([2.8, *[2.0 if planned else 1.0] * 8])
+            return way([2.8, *[1.5 if attack.name == "beam" else 2.0 if planned else 1.0] * 8])
         late = {"nlp(objective=-1)": 2.5, "nlp(objective=0)": 2.9}.get(spec.attack, 3.2) if planned else 1.5
         return way([2.8, *[1.0 if planned else 1.2] * 4, *[late] * 4])
     accuracy = 0.9
@@ -178,7 +193,7 @@ def s0_told(spec):
         if spec.rule.startswith("krum") and not spec.momentum:
             lead += 0.001 * length
         if spec.task.startswith("mnist/cnn"):
-            lead = 0.3 if spec.momentum else 0.1
+            lead = 0.3 if spec.momentum else 0.01
         if spec.rule.startswith("nnm"):
             return [Record(round=t, test_accuracy=0.1, train_loss=1e9) for t in range(8)]
         return level(0.7 - lead)
@@ -190,6 +205,7 @@ def s0_told(spec):
 
 def test_optimal_attacks(make_runs):
     found = verdicts("S0", s0_told, make_runs)
+    assert found.pop(("S0-A2", "nlp-Krum (n-f-2 neighbours)")) == "fails"  # S0: not in the first half
     assert {claim: verdict for claim, verdict in found.items() if verdict != "holds"} == {}
     calm = verdicts("S0", lambda spec: way([2.8] + [1.0] * 8) if "mean" in spec.task else level(0.92), make_runs)
     harms = [

@@ -26,6 +26,7 @@ records = st.builds(
     train_loss=numbers,
     distance=numbers,
     cosine=numbers,
+    passed=numbers,
     extra=st.dictionaries(names, st.floats(), max_size=3),
 )
 
@@ -84,7 +85,7 @@ def test_repr_is_short_and_says_how_it_ended(make_result):
 def test_frames_of_one_result(make_result):
     polars = make_result().to_polars()
     assert polars.columns == [
-        "round", "test_accuracy", "test_loss", "train_loss", "distance", "cosine", "margin",
+        "round", "test_accuracy", "test_loss", "train_loss", "distance", "cosine", "passed", "margin",
     ]  # fmt: skip
     assert polars["margin"].to_list() == [None, 1.5, None]
     assert polars.schema["distance"] == pl.Float64

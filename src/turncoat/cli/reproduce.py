@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @app.command()
 def reproduce(
     figures: Annotated[list[str], Argument(help="Figures such as S3-F1, papers such as S3, or all.", metavar="ID...")],
-    scale: Annotated[str, Option(help="quick: an hour a paper on two cores; paper: the paper's own sizes.")] = "quick",
+    scale: Annotated[
+        str, Option(help="quick: about an hour a paper on two cores; paper: the paper's own sizes.")
+    ] = "quick",
     output: Annotated[Path, Option("--output", "-o", help="Folder of runs, figures and pages.")] = Path("reproduction"),
     jobs: Jobs = None,
     engine: Engine = "local",

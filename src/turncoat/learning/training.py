@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -30,7 +32,7 @@ from turncoat.learning.gradients import Learner
 from turncoat.learning.machine import device_of, threads
 from turncoat.learning.models import Recipe, build_model
 from turncoat.learning.own import own_parts
-from turncoat.learning.round import Clock, Federation, check
+from turncoat.learning.round import Clock, Federation, Sent, check
 from turncoat.learning.simulator import Watch as Planning
 from turncoat.learning.state import State
 from turncoat.learning.streams import derive, everywhere, numpy_stream, untouched
@@ -114,7 +116,7 @@ class Training:
             train_loss = float(sent.losses[: sent.honest].mean())
             if not np.isfinite(train_loss):
                 self._flag(f"the training loss is not finite (first seen in round {round})")
-            record = self._evaluate(following, train_loss, aggregation.vector, sent.rows[: sent.honest].mean(0))
+            record = self._evaluate(following, train_loss, _compared(aggregation.vector, sent))
         before, self.state = self.state, following  # only now, so that an interrupted evaluation is made up for
         self.federation.forget(before)
         self.records += [record] if record else []
@@ -215,8 +217,7 @@ class Training:
         self,
         state: State,
         train_loss: float | None = None,
-        aggregate: Tensor | None = None,
-        honest: Tensor | None = None,
+        compared: Mapping[str, float] = MappingProxyType({}),
     ) -> Record:
         self.clock.start()
         data, federation = self.dataset, self.federation
@@ -227,10 +228,6 @@ class Training:
             )
             if isinstance(federation.attack, Backdoor) and data.classes:
                 extra = self._success(federation.attack, state)
-        distance = cosine = None
-        if aggregate is not None and honest is not None:
-            distance = float((aggregate - honest).norm())
-            cosine = float(torch.nn.functional.cosine_similarity(aggregate, honest, dim=0))
         if data.optimum is not None:
             extra["error"] = float((state.parameters - data.optimum).norm())
             if len(data.optimum) == 2:  # a trajectory that can be drawn
@@ -241,9 +238,8 @@ class Training:
             test_accuracy=accuracy,
             test_loss=loss,
             train_loss=train_loss,
-            distance=distance,
-            cosine=cosine,
             extra=extra,
+            **compared,
         )
 
     def _success(self, door: Backdoor, state: State) -> dict[str, float]:
@@ -255,6 +251,22 @@ class Training:
         loss, success = self.federation.learner.evaluate(state.parameters, x, y, buffers=state.buffers)
         assert success is not None
         return {"attack_success": loss if np.isnan(loss) else success}  # of outputs that are NaN, argmax makes class 0
+
+
+def _compared(aggregate: Tensor, sent: Sent) -> dict[str, float]:
+    """The aggregate beside the mean of the honest vectors, and beside that of the Byzantine ones where they differ."""
+    honest = sent.rows[: sent.honest].mean(0)
+    apart = aggregate - honest
+    found = {
+        "distance": float(apart.norm()),
+        "cosine": float(torch.nn.functional.cosine_similarity(aggregate, honest, dim=0)),
+    }
+    if sent.honest < len(sent.rows):
+        way = sent.rows[sent.honest :].mean(0) - honest
+        length = float(torch.linalg.vector_norm(way, dtype=torch.float64))
+        if 0 < length < math.inf:
+            found["passed"] = float(apart @ (way / length)) / length
+    return found
 
 
 def set_up(spec: Spec, parts: Parts) -> tuple[Dataset, Federation]:

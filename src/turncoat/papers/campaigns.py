@@ -18,6 +18,7 @@ from turncoat.spec import Seeds, Spec, control, resolve, spell_field
 from turncoat.spelling import parse
 
 SCALES = ("quick", "paper")
+CHOOSING = ("seed", "without")  # of the table quick: the seeds that are run, and attacks that are not
 
 
 def cells(campaign: str, where: Sequence[Mapping[str, Any]], scale: str, device: str = "cpu") -> dict[Spec, Spec]:
@@ -27,7 +28,10 @@ def cells(campaign: str, where: Sequence[Mapping[str, Any]], scale: str, device:
     found |= {control(spec) for spec in found}
     changes = _table("quick").get(campaign, {}) if scale == "quick" else {}
     seeds = [Seeds.derive(seed) for seed in changes.get("seed", ())]
-    kept = [spec for spec in papers if spec in found and (not seeds or spec.seed in seeds)]
+    without = spelled({"attack": changes.get("without", [])})["attack"]
+    kept = [
+        spec for spec in papers if spec in found and spec.attack not in without and (not seeds or spec.seed in seeds)
+    ]
     return {spec: resolve(msgspec.structs.replace(_changed(spec, changes), device=device)) for spec in kept}
 
 
@@ -52,6 +56,8 @@ def meets(spec: Spec, wanted: Mapping[str, Sequence[Any]]) -> bool:
 def _changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
     new = {}
     for key, change in changes.items():
+        if key in CHOOSING:
+            continue
         old = getattr(spec, key)
         if isinstance(change, Mapping):
             known = {
@@ -59,13 +65,13 @@ def _changed(spec: Spec, changes: Mapping[str, Any]) -> Spec:
                 for given, value in change.items()
             }
             new[key] = known.get(str(old), old)
-        elif key != "seed":
+        else:
             new[key] = change
     return msgspec.structs.replace(spec, **new)
 
 
 def shrunk(found: Mapping[Spec, Spec]) -> list[str]:
-    """What is not as in the paper, in words: fields, and arguments of attacks."""
+    """What is not as at the scale paper, in words: fields, and arguments of attacks."""
     changes: dict[str, dict[str, None]] = {}
     for paper, run in found.items():
         for key in Spec.__struct_fields__:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from statistics import fmean, pstdev, stdev
 from typing import Literal, NamedTuple
@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from turncoat.papers.campaigns import meets, spelled
-from turncoat.report.drawing import DISTANCE
 from turncoat.results.metric import ACCURACY, LOSSES, Metric
 from turncoat.results.result import Result
 from turncoat.results.settings import attack_text, seeds_text
@@ -23,6 +22,7 @@ UNSURE = 0.025  # chance, on either side, of an interval of 95 %
 FINEST = 0.002  # of an accuracy: what a test set can tell, when seeds happen to agree
 WORST = 1e31  # what a loss that is no number counts as (S0)
 QUARTER = 0.25  # of a run: its beginning or end
+GUESSING = 0.10  # accuracy among ten classes
 RULE_PHASE = "rule"  # of a run, in its timings
 FLOORS = {"mnist": 0.90, "fashion_mnist": 0.75, "cifar10": 0.40, "svhn": 0.60}  # from which a control has learnt
 
@@ -51,10 +51,12 @@ class Evidence:
         return "holds" if self.holds <= UNSURE else "fails" if self.fails <= UNSURE else "undecided"
 
     def __and__(self, other: Evidence) -> Evidence:
-        """That both hold. One of k that fails has to be k times as sure (Bonferroni)."""
+        """That both hold. One of k that fails has to be k times as sure (Bonferroni). What decides stands first."""
         a, b = len(self.numbers), len(other.numbers)
-        fails = min(self.fails / a, other.fails / b) * (a + b)
-        return Evidence(max(self.holds, other.holds), min(fails, 1.0), self.numbers + other.numbers)
+        fails = min(min(self.fails / a, other.fails / b) * (a + b), 1.0)
+        first = self.fails / a <= other.fails / b if fails <= UNSURE else self.holds >= other.holds
+        numbers = self.numbers + other.numbers if first else other.numbers + self.numbers
+        return Evidence(max(self.holds, other.holds), fails, numbers)
 
     def __or__(self, other: Evidence) -> Evidence:
         """That at least one holds."""
@@ -95,49 +97,50 @@ class Sample:
     of: Mapping[int, float]
     what: str
     percent: bool = False
+    large: int = 1
+    """Of how many settings this one was chosen, having the largest mean: to be above by chance counts so many times."""
+    small: int = 1
+    """The same, having the smallest mean."""
 
     def __sub__(self, other: Sample) -> Sample:
         """The difference, seed by seed, over the seeds that both have."""
         shared = {seed: self.of[seed] - other.of[seed] for seed in self.of if seed in other.of}
         if not shared:
             raise Undecided(f"no seed in common: {self.what}; {other.what}")
-        return Sample(shared, f"{self} less {other} =", self.percent)
+        words = f"{self} less {other} ="
+        return Sample(shared, words, self.percent, self.large * other.small, self.small * other.large)
 
     def __mul__(self, factor: float) -> Sample:
-        return Sample(
-            {seed: factor * value for seed, value in self.of.items()}, f"{factor:g} x {self.what}", self.percent
-        )
-
-    def __add__(self, shift: float) -> Sample:
-        return Sample(
-            {seed: value + shift for seed, value in self.of.items()}, f"{self.what} + {shift:g}", self.percent
-        )
+        """So many times as much, more than 0."""
+        of = {seed: factor * value for seed, value in self.of.items()}
+        return replace(self, of=of, what=f"{factor:g} x {self.what}")
 
     def __ge__(self, bound: Sample | float) -> Evidence:
-        return self._against(bound, "at least")
+        return self._against(bound, "at least", 1)
 
     def __le__(self, bound: Sample | float) -> Evidence:
-        return ~self._against(bound, "at most")
+        return self._against(bound, "at most", -1)
 
     def near(self, other: Sample, within: float) -> Evidence:
         """That both are the same to within so much, either way."""
         apart = self - other
         return (apart >= -within) & (apart <= within)
 
-    def _against(self, bound: Sample | float, words: str) -> Evidence:
+    def _against(self, bound: Sample | float, words: str, sign: int) -> Evidence:
         if isinstance(bound, Sample):
-            return (self - bound)._above(0.0, f"{self}; {words} {bound}")
-        return self._above(bound, f"{self}; {words} {self._text(bound)}")
+            return (self - bound)._reaches(0.0, sign, f"{self}; {words} {bound}")
+        return self._reaches(bound, sign, f"{self}; {words} {self._text(bound)}")
 
-    def _above(self, bound: float, numbers: str) -> Evidence:
+    def _reaches(self, bound: float, sign: int, numbers: str) -> Evidence:
         from scipy.stats import t
 
         if len(self.of) < 2:
             return Evidence(1.0, 1.0, (f"{numbers}; one seed",))
-        margin = self.mean - bound
+        margin = sign * (self.mean - bound)
         statistic = margin / self.error if self.error else math.copysign(math.inf, margin or 1.0)
         below = float(t.cdf(statistic, len(self.of) - 1))
-        return Evidence(1 - below, below, (numbers,))
+        above, beneath = (self.large, self.small) if sign > 0 else (self.small, self.large)
+        return Evidence(min((1 - below) * above, 1.0), min(below * beneath, 1.0), (numbers,))
 
     @property
     def mean(self) -> float:
@@ -184,8 +187,10 @@ def _values(result: Result, metric: Metric) -> list[float]:
 
 
 def _accuracies(result: Result, start: float, stop: float) -> list[float]:
-    """Those of a part of a run, two at least."""
-    values = _values(result, ACCURACY)
+    """Those of a part of a run, two at least; that before the first round is of no part."""
+    values = [_number(record.test_accuracy, ACCURACY) for record in result.records if record.round]
+    if len(values) < 2:
+        raise Undecided("fewer than two accuracies were measured")
     first = min(round(start * len(values)), len(values) - 2)
     return values[first : max(first + 2, round(stop * len(values)))]
 
@@ -197,15 +202,25 @@ def _distances(result: Result, start: float = 0.0, stop: float = 1.0) -> list[fl
 
 
 ERROR_METRIC = Metric("error", "distance to the optimum")
+PASSING = Metric("passed", "share of the attack that passes")
 TRAINING = LOSSES[1]
 FINAL = Measure("final accuracy", _final(ACCURACY), percent=True)
 BEST = Measure("best accuracy", lambda result: _number(result.best_accuracy, ACCURACY), percent=True)
-EARLY = Measure("accuracy in the first quarter", lambda result: fmean(_accuracies(result, 0, QUARTER)), percent=True)
+EARLY = Measure(
+    "accuracy in the first quarter, less the 10 % of guessing",
+    lambda result: fmean(_accuracies(result, 0, QUARTER)) - GUESSING,
+    percent=True,
+)
 SWING = Measure(
     "swing of the accuracy in the last quarter", lambda result: pstdev(_accuracies(result, 1 - QUARTER, 1)), True
 )
 LOG_LOSS = Measure("log10 of the final training loss", lambda result: math.log10(max(_final(TRAINING)(result), 1e-30)))
-PASSED = Measure("distance of the aggregate to the honest mean", lambda result: fmean(_values(result, DISTANCE)))
+PASSED = Measure("share of the attack that passes", lambda result: fmean(_values(result, PASSING)), percent=True)
+EXPLODED = Measure(
+    "share of runs whose loss ends at a thousand or more",
+    lambda result: float(_final(TRAINING)(result) >= 1000),
+    percent=True,
+)
 ERROR = Measure("final distance to the optimum", lambda result: _distances(result)[-1])
 LEAST_ERROR = Measure("smallest distance to the optimum", lambda result: min(_distances(result)))
 WHOLE_WAY = Measure("mean distance to the optimum", lambda result: fmean(_distances(result)))
@@ -281,11 +296,13 @@ class Runs:
 
     def lowest(self, measure: Measure) -> Sample:
         """That of the setting whose mean over the seeds is lowest."""
-        return min(self._samples(measure), key=lambda sample: sample.mean)
+        samples = self._samples(measure)
+        return replace(min(samples, key=lambda sample: sample.mean), small=len(samples))
 
     def highest(self, measure: Measure) -> Sample:
         """That of the setting whose mean over the seeds is highest."""
-        return max(self._samples(measure), key=lambda sample: sample.mean)
+        samples = self._samples(measure)
+        return replace(max(samples, key=lambda sample: sample.mean), large=len(samples))
 
     def _samples(self, measure: Measure) -> list[Sample]:
         if not self.runs:

@@ -16,7 +16,7 @@ from turncoat.results.result import Environment, Record, Result, read_numbers, s
 from turncoat.spec import from_mapping, resolve
 
 VERSION = 1
-MEASURED = ("test_accuracy", "train_loss", "distance", "error", "theta_1", "theta_2")
+MEASURED = ("test_accuracy", "train_loss", "passed", "error", "theta_1", "theta_2")
 DIGITS = 5  # significant, of what was measured
 
 

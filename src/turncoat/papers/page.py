@@ -37,7 +37,7 @@ class Drawn:
     shown: Shown
     pictures: list[tuple[Picture, dict[str, str]]]
     setting: str
-    """Seeds and scale, and what is not as in the paper."""
+    """Seeds and scale, and what is not as at the scale paper."""
     undrawn: str = ""
     """Why there are no pictures."""
 
@@ -90,12 +90,12 @@ def _write_paper(paper: str, shown: Sequence[Shown], scale: str, folder: Path) -
 
 
 def _setting(shown: Shown, scale: str) -> str:
-    """Scale and seeds, and what is not as in the paper."""
+    """Scale and seeds, and what is not as at the scale paper."""
     if not shown.cells:
         return "computed"
     changes = shrunk(shown.cells)
     said = f"scale {scale}, seeds {seeds(shown.figure.campaign, shown.cells.values())}"
-    return f"{said}; not as in the paper: {'; '.join(changes)}" if changes else said
+    return f"{said}; not as at the scale paper: {'; '.join(changes)}" if changes else said
 
 
 def _write_picture(picture: Picture, about: str, stem: Path) -> None:

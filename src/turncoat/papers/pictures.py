@@ -81,7 +81,7 @@ def trajectories(title: str, runs: Runs, line: Label) -> Picture:
         data, heading = panel.pop("data"), panel.pop("title")["text"]
         columns = {name: [row[name] for row in data["values"]] for name in data["values"][0]}
         panels[heading] = Chart(title, heading, _narrow(panel), columns)
-    return Picture(title, panels)
+    return Picture(f"{title}, seed {seeds_text(first)}", panels)
 
 
 def _narrow(drawing: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from turncoat.attacks.planning.base import OF_S0
 from turncoat.papers.evidence import Measure, Runs, Sample
 from turncoat.papers.figure import Claim, canonical
 
@@ -9,13 +10,15 @@ CM, TM, KRUM = "median", "trimmed_mean", "krum"
 CC = "centered_clipping(iterations=3)"  # and tau = 10
 RFA = "geometric_median(nu=0.1, iterations=8, start=origin)"
 NEIGHBOURS = {"n-f-2": "", "n-f-1": '(neighbours="n-f-1")', "n-f": '(neighbours="n-f")'}
-SIX = ["alie", "sign_flip", "ipm", "mimic", "min_max(direction=unit)", "min_sum(direction=unit)"]
+SIX = list(OF_S0)
+PLUS = 'alie(sign="+")'  # the other reading
 SEVEN = [*SIX, "label_flip"]
 NLP = [f"nlp(objective={objective})" for objective in ("1", "0", "0.9", "1.1", "-1")]
 BEAM = "beam(l=2, width=8)"
 STAB = "stab(attack_rounds=960, solver=powell)"
 RARE = "long_tail(beta=0.5)"
 SETUPS = {"iid": "iid", RARE: "long tail, momentum 0.9"}
+MEDIAN = "With n = 2f + 2, the trimmed mean keeps the two middle values: it is the median, and so is this figure."
 SAID = ("n-f-2", "n-f")  # neighbours of Krum, as S0 cites it and as it says
 
 
@@ -37,7 +40,7 @@ NAMES = canonical(
         **{name: f"NLP {name[14:-1]}" for name in NLP},
         **{name: f"SSNLP-{length}" for length in (1, 4, 16, 64) for name in ssnlp(length)},
         **{name: f"SSNLP-{length}" for length in (1, 8, 16) for name in ssnlp(length, solver="powell")},
-        **{BEAM: "beam search", STAB: "STAB"},
+        **{BEAM: "beam search", STAB: "STAB", PLUS: "ALIE, mean plus deviation"},
     },
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import combinations
 
 from turncoat.papers.evidence import (
@@ -26,9 +25,11 @@ from turncoat.papers.s0_names import (
     CC,
     CM,
     KRUM,
+    MEDIAN,
     NAMES,
     NEIGHBOURS,
     NLP,
+    PLUS,
     RFA,
     RULES,
     SAID,
@@ -40,6 +41,7 @@ from turncoat.papers.s0_names import (
 )
 from turncoat.results.result import Result
 
+SHOWN = [*SIX, PLUS, *NLP]
 MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
 LEAST = "nlp(objective=-1)"
 FARTHER = 1.05  # times, from which a distance is larger to speak of
@@ -72,23 +74,16 @@ def apart(runs: Runs) -> Sample:
     return Sample(found, "the largest distance between two NLP models, over the largest to the optimum")
 
 
-OF_EVERY_RULE = [
-    Claim(
-        "nlp-farthest",
-        "the best of the five NLP attacks ends 5 % farther off than each of the six references",
-        lambda runs: best_above(runs, ERROR),
-    ),
-    Claim(
-        "nlp-by-far",
-        "it ends half as far again as each of the six references",
-        lambda runs: best_above(runs, ERROR, BY_FAR),
-    ),
-    Claim(
-        "each-nlp-farthest",
-        "each of the five NLP attacks ends at least as far as each of the six references",
-        lambda runs: every(of(runs, one, ERROR) >= of(runs, reference, ERROR) for one in NLP for reference in SIX),
-    ),
-]
+NLP_FARTHEST = Claim(
+    "nlp-farthest",
+    "the best of the five NLP attacks ends 5 % farther off than each of the six references",
+    lambda runs: best_above(runs, ERROR),
+)
+BY_FAR_ABOVE = Claim(
+    "nlp-by-far",
+    "the best of the five NLP attacks ends half as far again as each of the six references",
+    lambda runs: best_above(runs, ERROR, BY_FAR),
+)
 THROUGHOUT = Claim(
     "nlp-far-throughout",
     "over all steps, the best of the five keeps the model 5 % farther away on average than each of the six references",
@@ -107,7 +102,7 @@ OF_KRUM = [
     ),
     Claim(
         "not-in-the-first-half",
-        "in the first half, it does not",
+        "in the first half, the best of the five does not keep the model 5 % farther off than each reference",
         lambda runs: ~best_above(runs, FIRST_HALF),
     ),
     Claim(
@@ -134,17 +129,13 @@ def in_the_plane(title: str, runs: Runs) -> Picture:
     return trajectories(title, runs, lambda spec: runs.name(spec.attack))
 
 
-def plane(name: str, rule: str, solver: str, claims: Sequence[Claim] = (THROUGHOUT, COINCIDE)) -> Figure:
+def plane(name: str, rule: str, solver: str) -> Figure:
     title = f"Mean estimation against {RULES[rule]}, planned by {solver}"
-    where = [{"rule": rule, "attack": [*SIX, *NLP], "clip_at": "worker"}]
+    where = [{"rule": rule, "attack": SHOWN, "clip_at": "worker"}]
+    claims = [NLP_FARTHEST, *[BY_FAR_ABOVE] * (rule in (CC, RFA)), THROUGHOUT, COINCIDE]
+    note = MEDIAN * (rule == TM)
     return Figure(
-        name,
-        title,
-        [*(read_as(claim, rule) for claim in OF_EVERY_RULE), *claims],
-        lambda runs: [in_the_plane(title, runs)],
-        "S0-plane",
-        where,
-        names=NAMES,
+        name, title, claims, lambda runs: [in_the_plane(title, runs)], "S0-plane", where, names=NAMES, note=note
     )
 
 
@@ -153,7 +144,7 @@ def plane_krum(name: str) -> Figure:
     claims = [
         read_as(claim, rule, f"-{count}", f", {RULES[rule]}")
         for rule, count in readings.items()
-        for claim in OF_EVERY_RULE + OF_KRUM * (count in SAID)
+        for claim in [NLP_FARTHEST, BY_FAR_ABOVE, *OF_KRUM * (count in SAID)]
     ]
     return Figure(
         name,
@@ -161,7 +152,7 @@ def plane_krum(name: str) -> Figure:
         claims,
         lambda runs: [in_the_plane(f"Mean estimation against {RULES[rule]}", runs.at(rule=rule)) for rule in readings],
         "S0-plane",
-        [{"rule": list(readings), "attack": [*SIX, *NLP], "clip_at": "worker"}],
+        [{"rule": list(readings), "attack": SHOWN, "clip_at": "worker"}],
         names=NAMES,
     )
 
@@ -180,7 +171,7 @@ CLIPPED_ALL = Figure(
     ],
     lambda runs: [in_the_plane(f"Against {RULES[rule]}", runs.at(rule=rule)) for rule in CLIPPED],
     "S0-plane",
-    [{"attack": [*SIX, *NLP], "clip_at": "server_inputs"}],
+    [{"attack": SHOWN, "clip_at": "server_inputs"}],
     names=NAMES,
     note="S0 does not say who clips to norm 2. Where the server does, what an attacker sends is bounded, too.",
 )
@@ -189,20 +180,29 @@ ALGORITHM_2 = Figure(
     "Beam search in the plane, beside NLP and the six attacks that it combines",
     [
         Claim(
-            f"beam-{RULES[rule]}",
-            f"against {RULES[rule]}, a sequence of the six attacks keeps the smallest distance 5 % above that of each",
-            lambda runs, rule=rule: every(
-                of(runs.at(rule=rule), BEAM, LEAST_ERROR) >= of(runs.at(rule=rule), one, LEAST_ERROR) * FARTHER
-                for one in SIX
+            f"{name}-{RULES[rule]}",
+            f"against {RULES[rule]}, {words}",
+            lambda runs, rule=rule, better=better, others=others: every(
+                of(runs.at(rule=rule), better, LEAST_ERROR) >= of(runs.at(rule=rule), other, LEAST_ERROR) * FARTHER
+                for other in others
             ),
         )
-        for rule in (CM, TM, KRUM, CC, RFA)
+        for rule in (CM, KRUM, CC, RFA)
+        for name, words, better, others in (
+            ("beam", "a sequence of the six attacks keeps the smallest distance 5 % above that of each", BEAM, SIX),
+            (
+                "nlp",
+                "NLP -1, which plans vectors, keeps the smallest distance 5 % above that of the beam",
+                LEAST,
+                [BEAM],
+            ),
+        )
     ],
     lambda runs: [
-        in_the_plane(f"Beam search against {RULES[rule]}", runs.at(rule=rule)) for rule in (CM, TM, KRUM, CC, RFA)
+        in_the_plane(f"Beam search against {RULES[rule]}", runs.at(rule=rule)) for rule in (CM, KRUM, CC, RFA)
     ],
     "S0-plane",
-    [{"rule": [CM, TM, KRUM, CC, RFA], "attack": [*SIX, LEAST, BEAM], "clip_at": "worker"}],
+    [{"rule": [CM, KRUM, CC, RFA], "attack": [*SIX, LEAST, BEAM], "clip_at": "worker"}],
     names=NAMES,
     note="S0 shows no experiment of its Algorithm 2: these claims are ours. It keeps the beams of the highest value; "
     "the text's lowest cost would keep those that help the learning most.",

@@ -215,7 +215,7 @@ CAMPAIGN = [
         0.1,
         in_both_readings(
             "krum-corrupted-early",
-            "in the first quarter, epsilon = 0.1 keeps Krum below half of the omniscient server's accuracy",
+            "in the first quarter, Krum gains less than half of what the omniscient server gains on guessing",
             lambda runs, reading: (
                 runs.at(rule=KRUM, attack=tailored(0.1, reading)).of(EARLY) <= omniscient(runs, EARLY) * COLLAPSED
             ),

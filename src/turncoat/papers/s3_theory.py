@@ -9,6 +9,14 @@ import numpy as np
 import turncoat as tc
 
 N, F, D = 17, 3, 40
+SAYS = {  # the table's formulas, of the attackers' vectors g_b with mean m and deviation s
+    "ALIE": "m - z s",
+    "IPM": "-epsilon m",
+    "SF": "-g_b",
+    "MinMax": "g_ref + gamma p",
+    "MinSum": "g_ref + gamma p",
+    "Mimic": "g_i of one i",
+}
 ATTACKS = {
     "ALIE": "alie(z=8, population=own)",
     "IPM": "ipm(epsilon=2.5, population=own)",
@@ -24,7 +32,7 @@ class Taxonomy:
     """What was tried on each attack, f = 3 of n = 17 in 40 dimensions."""
 
     worst_error: float
-    """The largest relative difference of ALIE, IPM and SF to the table's formulas."""
+    """The largest relative difference to the table's formulas; for those with a gamma, to the nearest such vector."""
     colluding: dict[str, bool]
     """Whether what the first attacker sends changes with what another one computed or an honest worker sent."""
     honest: dict[str, bool]
@@ -42,12 +50,12 @@ class Taxonomy:
 
     @property
     def head(self) -> list[str]:
-        return ["attack", "collusion", "needs honest vectors", "identical rows"]
+        return ["attack", "S3: formula", "collusion", "needs honest vectors", "identical rows"]
 
     @property
     def rows(self) -> list[list[str]]:
         answers = (self.colluding, self.honest, self.identical)
-        return [[name, *("yes" if answer[name] else "no" for answer in answers)] for name in ATTACKS]
+        return [[name, SAYS[name], *("yes" if answer[name] else "no" for answer in answers)] for name in ATTACKS]
 
 
 def taxonomy() -> Taxonomy:
@@ -55,8 +63,13 @@ def taxonomy() -> Taxonomy:
     rng = np.random.default_rng(0)
     honest, own = rng.normal(size=(N - F, D)), rng.normal(size=(F, D))
     mean, deviation = own.mean(0), own.std(0, ddof=1)
-    formulas = {"ALIE": mean - 8 * deviation, "IPM": -2.5 * mean, "SF": -own}
     sent = {name: _sent(spelled, honest, own) for name, spelled in ATTACKS.items()}
+    formulas = {"ALIE": mean - 8 * deviation, "IPM": -2.5 * mean, "SF": -own}
+    formulas["Mimic"] = min(honest, key=lambda row: float(np.linalg.norm(row - sent["Mimic"][0])))
+    for name in ("MinMax", "MinSum"):  # g_ref is the honest mean, p minus the honest deviation
+        reference, along = honest.mean(0), -honest.std(0, ddof=1)
+        gamma = (sent[name][0] - reference) @ along / (along @ along)
+        formulas[name] = reference + gamma * along
     errors = [np.linalg.norm(sent[name] - formula) / np.linalg.norm(formula) for name, formula in formulas.items()]
 
     def changes(name: str, honest: np.ndarray, own: np.ndarray) -> bool:

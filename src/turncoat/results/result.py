@@ -30,7 +30,9 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The state of a run after `round` rounds; None stands for what was not measured.
 
     Accuracies are fractions of 1, losses means over the examples. `distance` and `cosine` compare the round's
-    aggregate with the mean of the honest vectors. A task's own metrics stand in `extra`.
+    aggregate with the mean of the honest vectors; `passed` is how far along the way from there to the mean of the
+    Byzantine vectors it lies: f/n under the plain mean, 0 where nothing of the attack gets through. A task's own
+    metrics stand in `extra`.
     """
 
     round: int
@@ -39,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     train_loss: float | None = None
     distance: float | None = None
     cosine: float | None = None
+    passed: float | None = None
     extra: dict[str, float] = {}
 
     def __post_init__(self) -> None:

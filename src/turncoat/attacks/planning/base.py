@@ -21,7 +21,9 @@ from turncoat.errors import SpecError
 from turncoat.results.result import Planned
 
 CLASSICAL = ("alie", "sign_flip", "ipm", "mimic", "min_max", "min_sum")
-"""The attacks that S0 compares its own with."""
+"""The attacks whose replay is among the plans, where no others are named."""
+OF_S0 = (*CLASSICAL[:-2], "min_max(direction=unit)", "min_sum(direction=unit)")
+"""Those that S0 compares its own with: along the mean, as in the code that it grew from."""
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Planner(Attack):
     needs_rule = True
     draws = True
     attacks: ClassVar[Any] = None
+    classics: ClassVar[tuple[str, ...]] = CLASSICAL
 
     def __post_init__(self) -> None:
         if self.attacks is not None:
@@ -60,7 +63,7 @@ class Planner(Attack):
 
     def classical(self) -> tuple[Attack, ...]:
         """The attacks whose replay is among the plans."""
-        names = CLASSICAL if self.attacks is None else self.attacks
+        names = self.classics if self.attacks is None else self.attacks
         return tuple(attack(name, f=self.f) for name in names)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from turncoat.attacks.base import Attack
-from turncoat.attacks.planning.base import Best, Planner
+from turncoat.attacks.planning.base import OF_S0, Best, Planner
 from turncoat.attacks.planning.moves import Use
 from turncoat.attacks.planning.objective import Objective
 from turncoat.attacks.planning.rollout import Position, Rollout
@@ -51,6 +51,7 @@ class Beam(Planner):
     l: int = 2  # noqa: E741
     width: int | None = 8
     attacks: list | None = None  # type: ignore[misc]
+    classics = OF_S0
     measure: str = "auto"
     include_initial: bool = False
 

@@ -50,8 +50,8 @@ class LookAhead(Planner):
 
     `planner` says how. "gradient" differentiates the objective through the rounds ahead and through the rule, and
     climbs from several starts; "search" is CMA-ES, for rules without a useful derivative; "tuned" replays the classical
-    `attacks` (S0's six), and each at the constant strength that does best; "best" does all of these and finishes with
-    Powell where a plan is few numbers. What it varies is `over` "lambdas" (multiples of the honest mean, one a round),
+    `attacks`, and each at the constant strength that does best; "best" does all of these and finishes with Powell where
+    a plan is few numbers. What it varies is `over` "lambdas" (multiples of the honest mean, one a round),
     "span" (multiples of all honest vectors and of their deviation) or "rows" (anything). With `identical`, all traitors
     send one row. `objective` weighs the losses, by default the last one; `measure` says what a loss is.
     The `budget` counts simulated rounds of one plan, three for one that is differentiated.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from turncoat.attacks.ipm import IPM
-from turncoat.attacks.planning.base import Best, Planner, replayed
+from turncoat.attacks.planning.base import OF_S0, Best, Planner, replayed
 from turncoat.attacks.planning.moves import Move, Send, Use
 from turncoat.attacks.planning.objective import Objective
 from turncoat.attacks.planning.rollout import Rollout, SpentError
@@ -39,6 +39,7 @@ class NLP(Planner):
     solver: str | None = None
     budget: int = 40000
     attacks: list | None = None  # type: ignore[misc]
+    classics = OF_S0
     measure: str = "auto"
 
     def __post_init__(self) -> None:
