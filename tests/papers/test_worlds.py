@@ -127,7 +127,7 @@ def s3_told(spec):
         cost = curve[attack.strength or 0] + 0.15 * ("+" in spec.attack)
     else:
         usual = {0.1: 0.02, 0.5: 0.04}.get(attack.strength or 0, 0.12 if attack.strength else 0.0)
-        cost = 0.06 if rule == s3.NNM and attack.strength == 10 else usual
+        cost = (0.03 if unlike == 1 else 0.09) if rule == s3.NNM and attack.strength == 10 else usual
     return level(0.8 - unlike * cost, passed=0.1 * unlike)
 
 
