@@ -208,8 +208,8 @@ def test_optimal_attacks(make_runs):
     assert found.pop(("S0-A2", "nlp-Krum (n-f-2 neighbours)")) == "fails"  # S0: not in the first half
     assert {claim: verdict for claim, verdict in found.items() if verdict != "holds"} == {}
     calm = verdicts("S0", lambda spec: way([2.8] + [1.0] * 8) if "mean" in spec.task else level(0.92), make_runs)
-    harms = [
-        claim for claim in calm if claim[1].startswith(("nlp-farthest", "nlp-by-far", "beam", "explodes", "defeats"))
-    ]
-    assert harms
-    assert {calm[claim] for claim in harms} == {"fails"}
+    harms = {claim: calm[claim] for claim in calm if claim[1].startswith(("nlp-by-far", "explodes", "defeats"))}
+    assert set(harms.values()) == {"fails"}
+    equal = {claim: calm[claim] for claim in calm if claim[1].startswith(("nlp-farthest", "nlp-far-", "beam"))}
+    assert equal
+    assert "holds" not in equal.values()

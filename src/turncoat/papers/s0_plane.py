@@ -44,11 +44,10 @@ from turncoat.results.result import Result
 SHOWN = [*SIX, PLUS, *NLP]
 MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
 LEAST = "nlp(objective=-1)"
-FARTHER = 1.05  # times, from which a distance is larger to speak of
 BY_FAR = 1.5
 
 
-def best_above(runs: Runs, measure: Measure, times: float = FARTHER) -> Evidence:
+def best_above(runs: Runs, measure: Measure, times: float = 1.0) -> Evidence:
     """That the NLP attack of the largest mean comes to so many times as much as each of the six references."""
     best = runs.at(attack=NLP).highest(measure)
     return every(best >= of(runs, reference, measure) * times for reference in SIX)
@@ -76,7 +75,7 @@ def apart(runs: Runs) -> Sample:
 
 NLP_FARTHEST = Claim(
     "nlp-farthest",
-    "the best of the five NLP attacks ends 5 % farther off than each of the six references",
+    "the best of the five NLP attacks ends farther off than each of the six references",
     lambda runs: best_above(runs, ERROR),
 )
 BY_FAR_ABOVE = Claim(
@@ -86,7 +85,7 @@ BY_FAR_ABOVE = Claim(
 )
 THROUGHOUT = Claim(
     "nlp-far-throughout",
-    "over all steps, the best of the five keeps the model 5 % farther away on average than each of the six references",
+    "over all steps, the best of the five keeps the model farther away on average than each of the six references",
     lambda runs: best_above(runs, WHOLE_WAY),
 )
 COINCIDE = Claim(
@@ -97,12 +96,12 @@ COINCIDE = Claim(
 OF_KRUM = [
     Claim(
         "nlp-far-in-the-second-half",
-        "in the second half, the best of the five keeps the model 5 % farther off than each reference",
+        "in the second half, the best of the five keeps the model farther off than each reference",
         lambda runs: best_above(runs, SECOND_HALF),
     ),
     Claim(
         "not-in-the-first-half",
-        "in the first half, the best of the five does not keep the model 5 % farther off than each reference",
+        "in the first half, the best of the five does not keep the model farther off than each reference",
         lambda runs: ~best_above(runs, FIRST_HALF),
     ),
     Claim(
@@ -164,7 +163,7 @@ CLIPPED_ALL = Figure(
     [
         Claim(
             f"nlp-farthest-{RULES[rule].split()[0].lower()}",
-            f"against {RULES[rule]}, too, the best of the five NLP attacks ends 5 % farther off than each reference",
+            f"against {RULES[rule]}, too, the best of the five NLP attacks ends farther off than each reference",
             lambda runs, rule=rule: best_above(runs.at(rule=rule), ERROR),
         )
         for rule in CLIPPED
@@ -183,16 +182,16 @@ ALGORITHM_2 = Figure(
             f"{name}-{RULES[rule]}",
             f"against {RULES[rule]}, {words}",
             lambda runs, rule=rule, better=better, others=others: every(
-                of(runs.at(rule=rule), better, LEAST_ERROR) >= of(runs.at(rule=rule), other, LEAST_ERROR) * FARTHER
+                of(runs.at(rule=rule), better, LEAST_ERROR) >= of(runs.at(rule=rule), other, LEAST_ERROR)
                 for other in others
             ),
         )
         for rule in (CM, KRUM, CC, RFA)
         for name, words, better, others in (
-            ("beam", "a sequence of the six attacks keeps the smallest distance 5 % above that of each", BEAM, SIX),
+            ("beam", "a sequence of the six attacks keeps the smallest distance at least as large as each", BEAM, SIX),
             (
                 "nlp",
-                "NLP -1, which plans vectors, keeps the smallest distance 5 % above that of the beam",
+                "NLP -1, which plans vectors, keeps the smallest distance above that of the beam",
                 LEAST,
                 [BEAM],
             ),
