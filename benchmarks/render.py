@@ -82,9 +82,9 @@ def board() -> dict[str, str]:
     return tables
 
 
-def published() -> list[Judgement]:
+def published(scale: str = "quick") -> list[Judgement]:
     """The verdicts that the docs carry."""
-    return msgspec.json.decode((ROOT / "docs" / "reproduction" / CLAIMS).read_bytes(), type=list[Judgement])
+    return msgspec.json.decode((ROOT / "docs" / "reproduction" / scale / CLAIMS).read_bytes(), type=list[Judgement])
 
 
 def reproduction() -> dict[str, str]:

@@ -47,8 +47,8 @@ MOMENTA = {"damped": ", momentum damped", "undamped": ", momentum undamped"}
 def larger_loss(runs: Runs, planned: Sequence[str], references: Sequence[str]) -> Evidence:
     """That under each planned attack that was run the loss ends at least as high as under each reference."""
     return every(
-        one.of(LOG_LOSS) >= of(runs, reference, LOG_LOSS)
-        for one in runs.at(attack=planned).each("attack").values()
+        of(runs, str(one), LOG_LOSS) >= of(runs, reference, LOG_LOSS)
+        for one in runs.at(attack=planned).each("attack")
         for reference in references
     )
 
