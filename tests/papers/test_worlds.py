@@ -5,7 +5,8 @@ import random
 
 import msgspec
 
-from turncoat.papers import s2, s3
+from turncoat.papers import s2
+from turncoat.papers import s3_names as s3
 from turncoat.papers.run import FIGURES, PAPERS
 from turncoat.results import Record
 from turncoat.results.reading import attack_parts
