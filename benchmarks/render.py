@@ -92,25 +92,24 @@ def reproduction() -> dict[str, str]:
     papers = {paper: [each for each in published() if each.figure.startswith(f"{paper}-")] for paper in TITLES}
     rows = {TITLES[paper]: judged for paper, judged in papers.items()} | {"all": published()}
     lines = [
-        "| paper | measured: holds | fails | undecided | computed: holds | fails |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| paper | measured: holds | fails | undecided | unavailable | computed: holds | fails |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, judged in rows.items():
-        counts = Counter((each.computed, each.verdict) for each in judged)
-        columns = [*((False, verdict) for verdict in VERDICTS), (True, "holds"), (True, "fails")]
+        counts = Counter((each.computed, each.state) for each in judged)
+        columns = [*((False, state) for state in (*VERDICTS, "unavailable")), (True, "holds"), (True, "fails")]
         lines.append(f"| {' | '.join([name, *(str(counts[column]) for column in columns)])} |")
-    return {"counts": "\n".join(lines)} | {paper: _verdicts(judged) for paper, judged in papers.items()}
+    tables = {paper: _verdicts(judged) for paper, judged in papers.items()}
+    return {"counts": "\n".join(lines), **tables, "scale paper": _verdicts(published("paper"))}
 
 
 def _verdicts(judged: Sequence[Judgement]) -> str:
     """A table of claims, and below it why those fail that do."""
-    if not judged:
-        return "Not published yet."
     lines = ["| figure | claim | verdict | measured |", "|---|---|---|---|"]
     for each in judged:
-        others = len(each.numbers) - 1
+        others = each.comparisons - 1
         measured = each.numbers[0] + f" (and {others} more)" * bool(others)  # what decides stands first
-        columns = (text.replace("|", "\\|") for text in (each.figure, each.says, each.verdict, measured))
+        columns = (text.replace("|", "\\|") for text in (each.figure, each.says, each.state, measured))
         lines.append(f"| {' | '.join(columns)} |")
     whys = [f"**{each.figure}: {each.says}.** {each.why}" for each in judged if each.verdict == "fails"]
     return "\n\n".join(["\n".join(lines), *whys])

@@ -1,12 +1,14 @@
 """A run from its description to its result, interrupted and continued."""
 
 import math
+from functools import lru_cache
 
 import pytest
 import torch
 from torch import nn
 
 import turncoat as tc
+from turncoat.data.sources import load
 from turncoat.learning.training import Parts
 from turncoat.spec import Spec, from_mapping
 
@@ -236,3 +238,16 @@ def test_what_a_run_computes_with_begins_where_the_last_bits_do_not_depend_on_it
     loaded = tc.Training.load(training.save(tmp_path / "a.safetensors"))
     data = [loaded.dataset.x_train, loaded.dataset.x_test]
     assert all(tensor.data_ptr() % 64 == 0 for tensor in (*loaded.state.tensors().values(), *data))
+
+
+def test_runs_that_differ_in_the_seed_share_what_it_does_not_draw(monkeypatch):
+    """A large data set that is read anew for each seed fragments the memory of whoever runs a grid."""
+    read = []
+    once = lru_cache(maxsize=2)(lambda call, seed: read.append((call, seed)) or load(call, seed=seed))
+    monkeypatch.setattr("turncoat.learning.training._load_once", once)
+    for seed in (0, 1, 2):
+        tc.train("digits", n=4, f=1, rule="median", attack="none", rounds=1, seed=seed)
+    assert read == [("digits", 0)]
+    for seed in (0, 1):
+        tc.train("mean_estimation", n=4, f=1, rule="median", attack="none", rounds=1, seed=seed)
+    assert len({seed for call, seed in read if call.startswith("mean")}) == 2

@@ -9,8 +9,8 @@ from turncoat.errors import ResultError, SpecError
 from turncoat.papers import kept
 from turncoat.papers.campaigns import seeds, shrunk, why
 from turncoat.papers.evidence import Runs
-from turncoat.papers.page import write_papers
-from turncoat.papers.run import FIGURES, PAPERS, Shown, chosen, keep, reproduce
+from turncoat.papers.page import setting_of, write_papers
+from turncoat.papers.run import FIGURES, PAPERS, Shown, chosen, judgements, keep, reproduce
 
 TRAINED = [figure for figure in FIGURES.values() if figure.campaign]
 KEPT_AS_THEY_ARE = ("n", "f", "f_actual", "rule", "split", "share", "batch", "momentum", "server_momentum", "knowledge")
@@ -89,7 +89,7 @@ def test_runs_that_failed_leave_claims_open_and_stop_no_page(figure, share, make
     judged = figure.judged(left)
     undecided = [judgement for judgement in judged if judgement.verdict == "undecided"]
     assert undecided if share else len(undecided) == len(judged)
-    write_papers([Shown(figure, left, judged, cells)], "quick", tmp_path)
+    write_papers([Shown(figure, left, judged, cells)], judged, "quick", tmp_path)
 
 
 def test_a_control_that_did_not_learn_leaves_all_open(make_runs, make_result):
@@ -136,13 +136,17 @@ def test_pages_and_files(make_runs, tmp_path, monkeypatch):
         found = figure.computes() if figure.computes else runs
         shown.append(Shown(figure, found, figure.judged(found), cells))
     shown.append(Shown(FIGURES["S3-T2"], Runs([]), [], {}, "SVHN is not here"))
-    index, *pages = write_papers(shown, "quick", tmp_path)
+    index, *pages = write_papers(shown, judgements(shown), "quick", tmp_path)
     assert [page.name for page in pages] == ["S0.html", "S1.html", "S3.html"]
     assert "S3-F1" in index.read_text()
     text = (tmp_path / "S3.html").read_text()
     assert "Unavailable until supplied. SVHN is not here" in text
     assert "26.34±12.22" in text  # the paper's own figure in Table 1
     assert "rounds 250 for 6000" in text  # what was shrunk
+    ahead = FIGURES["S0-F3"]
+    told = setting_of(Shown(ahead, Runs([]), [], ahead.cells("quick")), "quick")
+    assert "ssnlp's l 2 for 4, 4 for 64" in told
+    assert told.endswith("without ssnlp(l=16)")
     drawn = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert {"S0-F1-0.png", "S0-F1-0.svg", "S3-F1-1.png", "S3-T1-0.svg", "S1-toy2-0.png"} <= set(drawn)
 
@@ -197,6 +201,35 @@ def test_figures_of_earlier_calls_come_along(tmp_path):
         reproduce(["S1-toy1"], folder=tmp_path)
 
 
+def test_what_another_call_left_stays(tmp_path, make_runs, monkeypatch):
+    """Verdicts and runs of figures that are not asked for, whatever became of their runs; and times are not taken."""
+    monkeypatch.setattr("turncoat.papers.evidence.FLOORS", {})
+    figure, timed = FIGURES["S1-F5"], FIGURES["S3-F2"]
+    cells, results, runs = make_runs(figure)
+    assert timed.computes is not None
+    found = timed.computes()
+    keep(
+        [Shown(figure, runs, figure.judged(runs), cells), Shown(timed, found, timed.judged(found))], tmp_path / "quick"
+    )
+    before = (tmp_path / "quick" / "claims.json").read_text()
+    assert {one.figure.id for one in reproduce_and_keep(["S1-toy1"], tmp_path)} == {"S1-toy1", "S1-F5"}
+    assert [one.figure.id for one in reproduce_and_keep(["S3-24"], tmp_path)] == ["S3-24"]
+    (tmp_path / "quick" / "S1.json").unlink()
+    assert {one.figure.id for one in reproduce_and_keep(["S1-toy1"], tmp_path)} == {"S1-toy1"}
+    after = msgspec.json.decode((tmp_path / "quick" / "claims.json").read_bytes())
+    assert [one for one in after if one["figure"] in ("S1-F5", "S3-F2")] == msgspec.json.decode(before)
+    assert len(kept.load(kept.save(results, tmp_path / "S1.json"))) == len(results)
+
+
+def test_the_index_has_all_papers(tmp_path):
+    for name in ("S1-toy1", "S2-Thm2"):
+        shown = reproduce([name], folder=tmp_path, progress=False)
+        write_papers(shown, keep(shown, tmp_path / "quick"), "quick", tmp_path / "quick")
+    text = (tmp_path / "quick" / "index.html").read_text()
+    assert "S1-toy1" in text
+    assert "S2-Thm2" in text
+
+
 def reproduce_and_keep(names, folder):
     shown = reproduce(names, folder=folder, progress=False)
     keep(shown, folder / "quick")
@@ -204,6 +237,6 @@ def reproduce_and_keep(names, folder):
 
 
 def test_what_is_computed_is_said_to_be():
-    computed = {figure.id for figure in FIGURES.values() if any(claim.computed for claim in figure.claims)}
+    computed = {figure.id for figure in FIGURES.values() if figure.undecided(figure.claims[0], "").computed}
     theory = {"S1-toy1", "S1-toy2", "S1-Thm1", "S1-Thm2", "S2-Prop1", "S2-Thm1", "S2-Thm2", "S2-Thm3"}
     assert computed == theory | {"S3-T3", "S3-24"}

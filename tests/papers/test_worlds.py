@@ -38,7 +38,9 @@ def world(figure, told, make_runs):
 def level(accuracy, swing=0.0, passed=0.1):
     """A run that ends at an accuracy; below half, it never was above it."""
     ends = [accuracy + swing * (-1) ** t for t in range(8)]
-    return [Record(round=t, test_accuracy=end, train_loss=2 - 2 * end, passed=passed) for t, end in enumerate(ends)]
+    return [
+        Record(round=20 * t, test_accuracy=end, train_loss=2 - 2 * end, passed=passed) for t, end in enumerate(ends)
+    ]
 
 
 def verdicts(paper, told, make_runs):
@@ -66,7 +68,8 @@ def s1_told(spec):
 
 def test_fall_of_empires(make_runs):
     assert set(verdicts("S1", s1_told, make_runs).values()) == {"holds"}
-    calm = verdicts("S1", lambda spec: level(0.6), make_runs)
+    learning = [Record(round=20 * t, test_accuracy=0.2 + 0.06 * t, train_loss=1.0) for t in range(8)]
+    calm = verdicts("S1", lambda spec: learning, make_runs)
     assert {claim for claim, verdict in calm.items() if verdict == "holds"} == {
         ("S1-F4", "defends-below-0"),
         ("S1-F5", "defends-large"),
@@ -103,7 +106,8 @@ def test_mixtailor(make_runs, monkeypatch):
     tailored = {claim: verdict for claim, verdict in found.items() if verdict != "holds"}
     assert tailored == {}
     calm = verdicts("S2", lambda spec: level(0.95), make_runs)
-    harms = [claim for _, claim in calm if "fails" in claim or "beats-worst" in claim or "corrupted" in claim]
+    words = ("fails", "vulnerable", "persist", "corrupted")
+    harms = [claim for _, claim in calm if any(word in claim for word in words)]
     assert harms
     assert {calm[claim] for claim in calm if claim[1] in harms} == {"fails"}
 
@@ -135,23 +139,28 @@ def s3_told(spec):
 def test_stress_testing(make_runs):
     figure = FIGURES["S3-F1"]
     found = {j.claim: j.verdict for j in figure.judged(world(figure, s3_told, make_runs))}
-    assert found.pop("alie-dnc-withstands") == "fails"  # S3 says of Fashion-MNIST that all drop
-    assert found.pop("calibrated-alie") == "fails"  # and that trMean(NNM) recovers where z is larger than usual
+    assert found.pop("alie-withstands-dnc") == "fails"  # S3 says of Fashion-MNIST that all drop
+    assert found.pop("calibrated-alie-nnm") == "fails"  # and that trMean(NNM) recovers where z is larger than usual
     assert {claim: verdict for claim, verdict in found.items() if verdict != "holds"} == {}
     calm = {j.claim: j.verdict for j in figure.judged(world(figure, lambda spec: level(0.8), make_runs))}
     held = {name for name, verdict in calm.items() if verdict == "holds"}
-    assert held <= {"alie-dnc-withstands", "ipm-plateau", "heterogeneity-passes-alie", "heterogeneity-passes-ipm"}
-    assert calm["alie-all-drop"] == calm["alie-nnm-recovers"] == calm["ipm-rfa-stays-low"] == "fails"
-    assert calm["calibrated-alie"] == calm["alie-sign"] == "fails"
+    assert {name for name in held if not name.startswith(("ipm-plateau", "heterogeneity"))} == {"alie-withstands-dnc"}
+    assert {calm[f"{name}-{rule}"] for name in ("alie-drops", "calibrated-alie") for rule in s3.JUDGED.values()} == {
+        "fails"
+    }
+    assert calm["alie-recovers-nnm"] == calm["ipm-rfa-stays-low"] == calm["alie-sign"] == "fails"
 
 
 def test_the_tables(make_runs):
     figure = FIGURES["S3-T2"]
     found = {j.claim: j.verdict for j in figure.judged(world(figure, s3_told, make_runs))}
-    assert found["alie-collapses"] == found["alie-24"] == "holds"
-    assert found["ipm-worse-than-others"] == "fails"  # not for DnC
+    assert set(found.values()) == {"holds"}
+    table = FIGURES["S3-T1-fashion"]
+    found = {j.claim: j.verdict for j in table.judged(world(table, s3_told, make_runs))}
+    assert found["alie-collapses-nnm"] == "holds"
+    assert found["ipm-worse-than-others"] == "fails"  # not for DnC, which is in this table
     calm = {j.claim: j.verdict for j in figure.judged(world(figure, lambda spec: level(0.8), make_runs))}
-    assert calm["alie-collapses"] == calm["alie-24"] == "fails"
+    assert calm["alie-collapses-nnm"] == calm["alie-24-rfa"] == "fails"
 
 
 def test_readings_differ_where_one_does_harm(make_runs):
@@ -165,7 +174,7 @@ def test_readings_differ_where_one_does_harm(make_runs):
     assert {j.verdict for j in figure.judged(world(figure, lambda spec: level(0.8), make_runs))} == {"fails"}
     (picture,) = figure.draws(world(figure, told, make_runs))
     rows = {row[0]: row[1:] for row in picture.table.rows}
-    assert [cell[:5] for cell in rows["ALIE z=8, radius 1"]] == ["", "80.14", "", ""]
+    assert [cell[:4] for cell in rows["ALIE z=8, radius 1"]] == ["", "80.1", "", ""]
 
 
 # S0 -------------------------------------------------------------------------------------------------------------------
@@ -207,9 +216,11 @@ def s0_told(spec):
 def test_optimal_attacks(make_runs):
     found = verdicts("S0", s0_told, make_runs)
     assert found.pop(("S0-A2", "nlp-Krum (n-f-2 neighbours)")) == "fails"  # S0: not in the first half
+    exploded = [found.pop(claim) for claim in list(found) if "explodes" in claim[1]]
+    assert exploded == ["undecided"] * 3  # in all of three seeds, which are too few
     assert {claim: verdict for claim, verdict in found.items() if verdict != "holds"} == {}
     calm = verdicts("S0", lambda spec: way([2.8] + [1.0] * 8) if "mean" in spec.task else level(0.92), make_runs)
-    harms = {claim: calm[claim] for claim in calm if claim[1].startswith(("nlp-by-far", "explodes", "defeats"))}
+    harms = {claim: calm[claim] for claim in calm if claim[1].startswith(("nlp-by-far", "defeats"))}
     assert set(harms.values()) == {"fails"}
     equal = {claim: calm[claim] for claim in calm if claim[1].startswith(("nlp-farthest", "nlp-far-", "beam"))}
     assert equal

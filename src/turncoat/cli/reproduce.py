@@ -65,8 +65,7 @@ def reproduce(
     from turncoat.papers.page import write_papers
     from turncoat.papers.run import encode, judgements, keep
 
-    pages = write_papers(shown, scale, output / scale)
-    keep(shown, output / scale)
+    pages = write_papers(shown, keep(shown, output / scale), scale, output / scale)
     if json:
         print(encode(judgements(shown)).decode(), end="")
         return

@@ -134,11 +134,15 @@ def load(
 
 
 class Source(Component):
-    """Where a data set comes from. Traits: the shape of a sample, the number of classes, the default model's name."""
+    """Where a data set comes from.
+
+    Traits: the shape of a sample, the number of classes, the default model's name, whether the seed draws the samples.
+    """
 
     shape: ClassVar[tuple[int, ...]]
     classes: ClassVar[int]
     model: ClassVar[str]
+    drawn: ClassVar[bool] = False
 
     def load(self, folder: Path | None = None, seed: int = 0) -> Dataset:
         """The data set; `load` says what the arguments mean and what raises."""
@@ -301,6 +305,7 @@ class MeanEstimation(Source):
     shape = (2,)
     classes = 0
     model = "point"
+    drawn = True
     mean: float = 2.0
     std: float = 1.0
     samples: int = 12000

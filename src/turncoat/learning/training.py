@@ -42,7 +42,7 @@ from turncoat.results.files import source_hash, write_atomically
 from turncoat.results.result import Environment, Record, Result, now
 from turncoat.rules import Rule, rule
 from turncoat.spec import Seeds, Spec, canonical, from_mapping, resolve, schedule, task_parts
-from turncoat.spelling import parse
+from turncoat.spelling import Call, parse
 
 Watch = Callable[[int, Record | None], None]
 """Called at the start of a run and after every round with the rounds done, and with the record where one was taken."""
@@ -280,8 +280,7 @@ def _set_up(spec: Spec, parts: Parts, seeds: Seeds) -> tuple[Dataset, Federation
     assert spec.f_actual is not None
     device, drawing = device_of(spec.device), _drawing(spec, parts)
     dataset_call, model_call = task_parts(spec.task)
-    read = load if registry.is_own(dataset_call.name) else _load_once
-    dataset = parts.dataset or read(str(dataset_call), seed=derive(seeds.data, "dataset"))
+    dataset = parts.dataset or _loaded(dataset_call, derive(seeds.data, "dataset"))
     split = registry.make("split", parse(spec.split))
     y_train, y_test = dataset.y_train.numpy(), dataset.y_test.numpy()
     rng = numpy_stream(seeds.data, "split")
@@ -334,6 +333,14 @@ def _loss(classes: int) -> str:
 
 
 _load_once = lru_cache(maxsize=2)(load)  # for the next run of a grid
+
+
+def _loaded(call: Call, seed: int) -> Dataset:
+    """A data set as a call spells it; runs that differ in the seed share what the seed does not draw."""
+    if registry.is_own(call.name):
+        return load(str(call), seed=seed)
+    drawn = registry.find("dataset", call.name).traits["drawn"]
+    return _load_once(str(call), seed=seed if drawn else 0)
 
 
 def train(

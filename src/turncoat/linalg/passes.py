@@ -51,38 +51,33 @@ def squared_distances(rows: Rows, G: Tensor) -> Tensor:
     measured again from a Gram around one of the two, unless all rows close to one are copies of it. Each such step
     settles at least all pairs of its pivot, so n are enough, whatever the rows.
     """
-    open_ = torch.ones((rows.n, rows.n), dtype=torch.bool).fill_diagonal_(False)
-    distances = torch.zeros((rows.n, rows.n), dtype=torch.float64)
-    _settle(distances, open_, list(range(rows.n)), G, rows.work, pivot=None)
+    distances, open_ = _from_gram(G, rows.work)
     while open_.any():
         pivot = int(open_.sum(1).argmax())
         cluster = [pivot, *open_[pivot].nonzero().flatten().tolist()]
-        near = rows.select(cluster)
+        near, at = rows.select(cluster), torch.tensor(cluster)
+        where = at[:, None], at[None, :]
         if near.alike():
-            at = torch.tensor(cluster)
-            open_[at[:, None], at[None, :]] = False
-        else:
-            _settle(distances, open_, cluster, _gram_about_first(near), rows.work, pivot=0)
+            open_[where] = False
+            continue
+        around = _gram_about_first(near)
+        found, unsure = _from_gram(around, rows.work)
+        found[0] = found[:, 0] = around.diagonal()
+        unsure[0] = unsure[:, 0] = False
+        settled = open_[where] & ~unsure
+        distances[where] = torch.where(settled, found, distances[where])
+        open_[where] &= ~settled
     return distances
 
 
-def _settle(
-    distances: Tensor, open_: Tensor, members: list[int], G: Tensor, dtype: torch.dtype, pivot: int | None
-) -> None:
-    """Write the distances among the members that the Gram is precise enough for, and close their pairs."""
-    at = torch.tensor(members)
+def _from_gram(G: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(n, n) squared distances as far as a Gram is precise enough for them, else 0, and where it is not."""
     norms = G.diagonal()
     sums = norms[:, None] + norms[None, :]
     found = (sums - 2 * G).clamp_(min=0)
     found = (found + found.T) / 2
-    bound = 1e4 * torch.finfo(dtype).eps * sums
-    if pivot is not None:
-        found[pivot] = found[:, pivot] = norms
-        bound[pivot] = bound[:, pivot] = 0
-    rows, columns = at[:, None], at[None, :]
-    precise = open_[rows, columns] & ~(found < bound)
-    distances[rows, columns] = torch.where(precise, found, distances[rows, columns])
-    open_[rows, columns] &= ~precise
+    unsure = (found < 1e4 * torch.finfo(dtype).eps * sums).fill_diagonal_(False)
+    return found.masked_fill_(unsure, 0).fill_diagonal_(0), unsure
 
 
 def _gram_about_first(rows: Rows) -> Tensor:

@@ -84,8 +84,17 @@ def shrunk(found: Mapping[Spec, Spec]) -> list[str]:
 
 def _argued(before: str, after: str) -> list[tuple[str, str]]:
     """An attack's arguments that are not as they were."""
-    old, new = parse(before), parse(after)
-    return [(f"{new.name}'s {key}", str(value)) for key, value in new.kwargs.items() if old.kwargs.get(key) != value]
+    old, new = parse(before).kwargs, parse(after)
+    return [
+        (f"{new.name}'s {key}", f"{value} for {old[key]}" if key in old else str(value))
+        for key, value in new.kwargs.items()
+        if old.get(key) != value
+    ]
+
+
+def left_out(campaign: str) -> list[str]:
+    """Attacks that are not run at the scale quick."""
+    return list(_table("quick").get(campaign, {}).get("without", []))
 
 
 def seeds(campaign: str, found: Iterable[Spec]) -> str:

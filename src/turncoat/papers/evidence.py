@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from statistics import fmean, pstdev, stdev
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import msgspec
 
@@ -19,10 +19,13 @@ from turncoat.spec import Seeds, Spec, control, task_parts
 
 Verdict = Literal["holds", "fails", "undecided"]
 UNSURE = 0.025  # chance, on either side, of an interval of 95 %
+TOLD = 20  # comparisons of one claim whose numbers are told
 FINEST = 0.002  # of an accuracy: what a test set can tell, when seeds happen to agree
 WORST = 1e31  # what a loss that is no number counts as (S0)
+DEAD = 1000.0  # from this loss on, how large it is says nothing of a model
 QUARTER = 0.25  # of a run: its beginning or end
 GUESSING = 0.10  # accuracy among ten classes
+STABBED = 0.6  # of a run: its rounds under STAB, 960 of 1,600
 RULE_PHASE = "rule"  # of a run, in its timings
 FLOORS = {"mnist": 0.90, "fashion_mnist": 0.75, "cifar10": 0.40, "svhn": 0.60}  # from which a control has learnt
 
@@ -37,7 +40,7 @@ class NotLearnt(Undecided):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one or several comparisons came to, with their numbers in words.
+    """What one or several comparisons came to, with the numbers of some of them in words.
 
     `holds` is the chance of numbers like these where the sentence is false, `fails` where it is true.
     """
@@ -45,6 +48,8 @@ class Evidence:
     holds: float
     fails: float
     numbers: tuple[str, ...]
+    count: int = 1
+    """How many comparisons there are."""
 
     @property
     def verdict(self) -> Verdict:
@@ -52,18 +57,18 @@ class Evidence:
 
     def __and__(self, other: Evidence) -> Evidence:
         """That both hold. One of k that fails has to be k times as sure (Bonferroni). What decides stands first."""
-        a, b = len(self.numbers), len(other.numbers)
+        a, b = self.count, other.count
         fails = min(min(self.fails / a, other.fails / b) * (a + b), 1.0)
         first = self.fails / a <= other.fails / b if fails <= UNSURE else self.holds >= other.holds
         numbers = self.numbers + other.numbers if first else other.numbers + self.numbers
-        return Evidence(max(self.holds, other.holds), fails, numbers)
+        return Evidence(max(self.holds, other.holds), fails, numbers[:TOLD], a + b)
 
     def __or__(self, other: Evidence) -> Evidence:
         """That at least one holds."""
         return ~(~self & ~other)
 
     def __invert__(self) -> Evidence:
-        return Evidence(self.fails, self.holds, self.numbers)
+        return replace(self, holds=self.fails, fails=self.holds)
 
 
 def every(found: Iterable[Evidence]) -> Evidence:
@@ -74,6 +79,15 @@ def every(found: Iterable[Evidence]) -> Evidence:
 def some(found: Iterable[Evidence]) -> Evidence:
     """That at least one holds."""
     return reduce(Evidence.__or__, found)
+
+
+def mostly(shares: Sample) -> Evidence:
+    """That what is 1 or 0 in each seed is 1 in most of all that there could be: a sign test."""
+    from scipy.stats import binom
+
+    n, ones = len(shares.of), round(sum(shares.of.values()))
+    numbers = f"{shares.what}: in {ones} of {n} seeds"
+    return Evidence(float(binom.sf(ones - 1, n, 0.5)), float(binom.cdf(ones, n, 0.5)), (numbers,))
 
 
 def known(true: bool, numbers: str) -> Evidence:
@@ -97,28 +111,37 @@ class Sample:
     of: Mapping[int, float]
     what: str
     percent: bool = False
-    large: int = 1
-    """Of how many settings this one was chosen, having the largest mean: to be above by chance counts so many times."""
-    small: int = 1
-    """The same, having the smallest mean."""
 
-    def __sub__(self, other: Sample) -> Sample:
+    @overload
+    def __sub__(self, other: Sample) -> Sample: ...
+
+    @overload
+    def __sub__(self, other: Extreme) -> Extreme: ...
+
+    def __sub__(self, other: Quantity) -> Quantity:
         """The difference, seed by seed, over the seeds that both have."""
+        if isinstance(other, Extreme):
+            return Extreme([self - one for one in other.among], not other.highest)
         shared = {seed: self.of[seed] - other.of[seed] for seed in self.of if seed in other.of}
         if not shared:
             raise Undecided(f"no seed in common: {self.what}; {other.what}")
-        words = f"{self} less {other} ="
-        return Sample(shared, words, self.percent, self.large * other.small, self.small * other.large)
+        return Sample(shared, f"{self} less {other} =", self.percent)
 
     def __mul__(self, factor: float) -> Sample:
         """So many times as much, more than 0."""
+        if factor == 1:
+            return self
         of = {seed: factor * value for seed, value in self.of.items()}
         return replace(self, of=of, what=f"{factor:g} x {self.what}")
 
-    def __ge__(self, bound: Sample | float) -> Evidence:
+    def __ge__(self, bound: Quantity | float) -> Evidence:
+        if isinstance(bound, Extreme):
+            return bound <= self
         return self._against(bound, "at least", 1)
 
-    def __le__(self, bound: Sample | float) -> Evidence:
+    def __le__(self, bound: Quantity | float) -> Evidence:
+        if isinstance(bound, Extreme):
+            return bound >= self
         return self._against(bound, "at most", -1)
 
     def near(self, other: Sample, within: float) -> Evidence:
@@ -139,8 +162,7 @@ class Sample:
         margin = sign * (self.mean - bound)
         statistic = margin / self.error if self.error else math.copysign(math.inf, margin or 1.0)
         below = float(t.cdf(statistic, len(self.of) - 1))
-        above, beneath = (self.large, self.small) if sign > 0 else (self.small, self.large)
-        return Evidence(min((1 - below) * above, 1.0), min(below * beneath, 1.0), (numbers,))
+        return Evidence(1 - below, below, (numbers,))
 
     @property
     def mean(self) -> float:
@@ -158,6 +180,26 @@ class Sample:
     def __str__(self) -> str:
         spread = f"±{self._text(self.error)}" if len(self.of) > 1 else ""
         return f"{self.what} {self._text(self.mean)}{spread}"
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The highest or the lowest of several quantities, whichever of them that is: any or all of them are compared."""
+
+    among: Sequence[Quantity]
+    highest: bool
+
+    def __sub__(self, other: Quantity) -> Extreme:
+        return replace(self, among=[one - other for one in self.among])
+
+    def __ge__(self, bound: Quantity | float) -> Evidence:
+        return (some if self.highest else every)(one >= bound for one in self.among)
+
+    def __le__(self, bound: Quantity | float) -> Evidence:
+        return (every if self.highest else some)(one <= bound for one in self.among)
+
+
+Quantity = Sample | Extreme
 
 
 @dataclass(frozen=True)
@@ -195,6 +237,16 @@ def _accuracies(result: Result, start: float, stop: float) -> list[float]:
     return values[first : max(first + 2, round(stop * len(values)))]
 
 
+def _gained(result: Result) -> float:
+    """From the first evaluation under attack to the last."""
+    found = [
+        _number(record.test_accuracy, ACCURACY) for record in result.records if record.round > result.spec.attack_start
+    ]
+    if not found:
+        raise Undecided("no accuracy was measured under attack")
+    return found[-1] - found[0]
+
+
 def _distances(result: Result, start: float = 0.0, stop: float = 1.0) -> list[float]:
     """The distances to the optimum after the steps of a part of a run."""
     values = [_number(record.extra.get("error"), ERROR_METRIC) for record in result.records if record.round]
@@ -211,14 +263,21 @@ EARLY = Measure(
     lambda result: fmean(_accuracies(result, 0, QUARTER)) - GUESSING,
     percent=True,
 )
+UNDER_ATTACK = Measure("accuracy gained under attack", _gained, percent=True)
+UNDER_STAB = Measure(
+    "accuracy as STAB ends", lambda result: fmean(_accuracies(result, STABBED - 0.1, STABBED)), percent=True
+)
 SWING = Measure(
     "swing of the accuracy in the last quarter", lambda result: pstdev(_accuracies(result, 1 - QUARTER, 1)), True
 )
-LOG_LOSS = Measure("log10 of the final training loss", lambda result: math.log10(max(_final(TRAINING)(result), 1e-30)))
+LOG_LOSS = Measure(
+    "log10 of the final training loss, at most 3",
+    lambda result: math.log10(min(max(_final(TRAINING)(result), 1e-30), DEAD)),
+)
 PASSED = Measure("share of the attack that passes", lambda result: fmean(_values(result, PASSING)), percent=True)
 EXPLODED = Measure(
     "share of runs whose loss ends at a thousand or more",
-    lambda result: float(_final(TRAINING)(result) >= 1000),
+    lambda result: float(_final(TRAINING)(result) >= DEAD),
     percent=True,
 )
 ERROR = Measure("final distance to the optimum", lambda result: _distances(result)[-1])
@@ -294,15 +353,13 @@ class Runs:
             raise ValueError(f"{self.named}: {len(samples)} settings where one is meant")
         return samples[0]
 
-    def lowest(self, measure: Measure) -> Sample:
-        """That of the setting whose mean over the seeds is lowest."""
-        samples = self._samples(measure)
-        return replace(min(samples, key=lambda sample: sample.mean), small=len(samples))
+    def lowest(self, measure: Measure) -> Extreme:
+        """The lowest number among the settings."""
+        return Extreme(self._samples(measure), highest=False)
 
-    def highest(self, measure: Measure) -> Sample:
-        """That of the setting whose mean over the seeds is highest."""
-        samples = self._samples(measure)
-        return replace(max(samples, key=lambda sample: sample.mean), large=len(samples))
+    def highest(self, measure: Measure) -> Extreme:
+        """The highest number among the settings."""
+        return Extreme(self._samples(measure), highest=True)
 
     def _samples(self, measure: Measure) -> list[Sample]:
         if not self.runs:

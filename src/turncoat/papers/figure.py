@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from turncoat.papers.pictures import Picture
 
 
+UNAVAILABLE = "unavailable until supplied"
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence of a paper, in our words and with its threshold, and the predicate that judges it.
 
-    `judge` takes what its figure has: runs, or what was computed. A `computed` claim is one of arithmetic or theory,
-    for which nothing is trained.
+    `judge` takes what its figure has: runs, or what was computed.
     """
 
     name: str
     says: str
     judge: Callable[[Any], Evidence] = field(repr=False)
-    computed: bool = False
 
 
 class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,10 +40,23 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     says: str
     verdict: Verdict
     numbers: list[str]
+    """Those that decide first; not of all comparisons where they are many."""
+    comparisons: int = 1
     computed: bool = False
+    """Of arithmetic or theory: nothing was trained or timed for it."""
     learnt: bool = True
     """False where a control did not learn, which leaves it undecided."""
     why: str = ""
+
+    @property
+    def state(self) -> str:
+        """Its verdict, or that there is nothing to judge."""
+        return "unavailable" if self.numbers == [UNAVAILABLE] else self.verdict
+
+
+def asked_for(result: Result) -> Spec:
+    """The specification as it was before the run chose how to compute gradients."""
+    return msgspec.structs.replace(result.spec, gradients=None)
 
 
 def canonical(**fields: Mapping[str, str]) -> dict[str, str]:
@@ -64,6 +78,8 @@ class Figure:
     computes: Callable[[], Any] | None = field(repr=False, default=None)
     names: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the paper calls rules, attacks and splits."""
+    timed: bool = False
+    """Whether what it computes are times, which are others whenever they are taken."""
     note: str = ""
     """What a reader of it has to know."""
 
@@ -84,25 +100,28 @@ class Figure:
             evidence = claim.judge(found)
         except Undecided as reason:
             return self.undecided(claim, str(reason), learnt=not isinstance(reason, NotLearnt))
-        return self._judgement(claim, evidence.verdict, list(evidence.numbers))
+        return self._judgement(claim, evidence.verdict, list(evidence.numbers), evidence.count)
 
     def undecided(self, claim: Claim, reason: str, learnt: bool = True) -> Judgement:
         """What becomes of a claim of which nothing can be said."""
-        return self._judgement(claim, "undecided", [reason], learnt)
+        return self._judgement(claim, "undecided", [reason], learnt=learnt)
 
-    def _judgement(self, claim: Claim, verdict: Verdict, numbers: list[str], learnt: bool = True) -> Judgement:
+    def _judgement(
+        self, claim: Claim, verdict: Verdict, numbers: list[str], comparisons: int = 1, learnt: bool = True
+    ) -> Judgement:
         return Judgement(
             figure=self.id,
             claim=claim.name,
             says=claim.says,
             verdict=verdict,
             numbers=numbers,
-            computed=claim.computed,
+            comparisons=comparisons,
+            computed=self.computes is not None and not self.timed,
             learnt=learnt,
             why=why(self.id, claim.name) if verdict == "fails" else "",
         )
 
     def runs(self, cells: Mapping[Spec, Spec], results: Iterable[Result]) -> Runs:
         """The paper's runs of some cells, with the results that there are."""
-        found = {msgspec.structs.replace(result.spec, gradients=None): result for result in results}
+        found = {asked_for(result): result for result in results}
         return Runs((Run(paper, found.get(spec)) for paper, spec in cells.items()), self.names)

@@ -87,6 +87,8 @@ def load(path: Path | str) -> list[Result]:
 
 def _result(kept: Collection, run: Kept) -> Result:
     measured = read_numbers(run.measured)
+    if any(len(values) != len(run.rounds) for values in measured.values()):
+        raise ValueError("it lacks the numbers of some rounds")
     return Result(
         spec=resolve(from_mapping(kept.shared | run.spec)),
         records=[

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
-from turncoat.papers.campaigns import seeds, shrunk
+from turncoat.papers.campaigns import left_out, seeds, shrunk
 from turncoat.papers.evidence import Undecided
 from turncoat.papers.figure import Judgement
 from turncoat.papers.pictures import Picture
-from turncoat.papers.run import Shown, by_paper, judgements
+from turncoat.papers.run import PAPERS, Shown, by_paper, judgements
 from turncoat.report.drawing import Chart
 from turncoat.report.export import sheet, standalone, write_drawing
 from turncoat.report.page import payload_of, render
@@ -54,18 +54,21 @@ def tally(judgements: Sequence[Judgement]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
 
 
-def write_papers(shown: Sequence[Shown], scale: str, folder: Path | str) -> list[Path]:
-    """Write a page for each paper, an index of all claims, and each figure as PNG and SVG; returns the pages."""
+def write_papers(shown: Sequence[Shown], judged: Sequence[Judgement], scale: str, folder: Path | str) -> list[Path]:
+    """Write a page for each paper, an index of claims, and each figure as PNG and SVG; returns the pages.
+
+    `judged` are the claims of the index, those of papers that are not shown now among them.
+    """
     folder = Path(folder)
     pages = [_write_paper(paper, figures, scale, folder) for paper, figures in by_paper(shown).items()]
-    return [_write_index(shown, scale, folder), *pages]
+    return [_write_index(judged, scale, folder), *pages]
 
 
 def _write_paper(paper: str, shown: Sequence[Shown], scale: str, folder: Path) -> Path:
     charts: dict[str, Chart] = {}
     drawn = []
     for each in shown:
-        setting, undrawn, placed = _setting(each, scale), "", []
+        setting, undrawn, placed = setting_of(each, scale), "", []
         try:
             pictures = each.figure.draws(each.found)
         except Undecided as reason:
@@ -89,11 +92,13 @@ def _write_paper(paper: str, shown: Sequence[Shown], scale: str, folder: Path) -
     return write_atomically(folder / f"{paper}.html", page.encode())
 
 
-def _setting(shown: Shown, scale: str) -> str:
+def setting_of(shown: Shown, scale: str) -> str:
     """Scale and seeds, and what is not as at the scale paper."""
     if not shown.cells:
         return "computed"
     changes = shrunk(shown.cells)
+    if scale == "quick":
+        changes += [f"without {attack}" for attack in left_out(shown.figure.campaign)]
     said = f"scale {scale}, seeds {seeds(shown.figure.campaign, shown.cells.values())}"
     return f"{said}; not as at the scale paper: {'; '.join(changes)}" if changes else said
 
@@ -106,18 +111,21 @@ def _write_picture(picture: Picture, about: str, stem: Path) -> None:
     write_drawing(drawing, stem)
 
 
-def _write_index(shown: Sequence[Shown], scale: str, folder: Path) -> Path:
-    judged = judgements(shown)
+def _write_index(judged: Sequence[Judgement], scale: str, folder: Path) -> Path:
     empirical, computed = ([each for each in judged if each.computed is one] for one in (False, True))
+    papers = {
+        paper: [(figure, mine) for figure in figures if (mine := [one for one in judged if one.figure == figure.id])]
+        for paper, figures in PAPERS.items()
+    }
     page = render(
         "claims.html.j2",
         {},
         room=ROOM,
         charts=False,
         title="What reproduces",
-        facts=[f"scale: {scale}", counted(len(shown), "figure"), tally(judged)],
+        facts=[f"scale: {scale}", counted(len({each.figure for each in judged}), "figure"), tally(judged)],
         notices=[],
-        papers=by_paper(shown),
+        papers={paper: figures for paper, figures in papers.items() if figures},
         titles=TITLES,
         empirical=tally(empirical),
         computed=tally(computed),

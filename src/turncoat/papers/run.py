@@ -9,14 +9,13 @@ from typing import Any
 
 import msgspec
 
-from turncoat.campaign.plan import survey
 from turncoat.campaign.run import obtain, run
 from turncoat.errors import DataUnavailableError, ResultError, SpecError
 from turncoat.papers import s0, s1, s2, s3
 from turncoat.papers.campaigns import check_scale
 from turncoat.papers.evidence import Runs
-from turncoat.papers.figure import Figure, Judgement
-from turncoat.papers.kept import save
+from turncoat.papers.figure import UNAVAILABLE, Figure, Judgement, asked_for
+from turncoat.papers.kept import load, save
 from turncoat.registry import suggest
 from turncoat.results.files import write_atomically
 from turncoat.results.result import Result
@@ -26,7 +25,6 @@ PAPERS = {"S0": s0.FIGURES, "S1": s1.FIGURES, "S2": s2.FIGURES, "S3": s3.FIGURES
 FIGURES = {figure.id: figure for figures in PAPERS.values() for figure in figures}
 ALL = "all"
 RUNS, CLAIMS = "runs", "claims.json"  # of an output folder
-UNAVAILABLE = "unavailable until supplied"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def reproduce(
 ) -> list[Shown]:
     """Run what figures of the papers need and is not in the folder yet, and judge their claims, paper by paper.
 
-    `names` are figures such as S3-F1, papers, or all; figures of the same papers that the folder holds already come
+    `names` are figures such as S3-F1, papers, or all; of the same papers, figures that the folder keeps whole come
     along. The scale `quick` is for two cores, `paper` has the paper's own sizes. A figure whose data set cannot be had
     is unavailable, claims that a failed run leaves open are undecided, and the others go on.
 
@@ -84,30 +82,30 @@ def reproduce(
         if not (wanted := [figure for figure in figures if figure in asked]):
             continue
         cells = {figure.id: figure.cells(scale, device) for figure in figures if figure in asked or figure.id in before}
-        missing = {name: why for name, found in cells.items() if (why := _missing(found.values()))}
+        missing = {figure.id: why for figure in wanted if (why := _missing(cells[figure.id].values()))}
         todo = dict.fromkeys(spec for one in wanted if one.id not in missing for spec in cells[one.id].values())
-        others = {spec for name, found in cells.items() if name not in missing for spec in found.values()} - todo.keys()
-        results = _done(others, place / RUNS)
+        results = _kept_before(place / f"{paper}.json")
         if todo:
             told(f"{paper}: {len(todo):,} runs")
             options = {"engine": engine, "address": address, "retry_failed": retry_failed, "progress": progress}
             finished = run(list(todo), place / RUNS, jobs=jobs, **options)
-            results += finished.results
+            results = [one for one in results if asked_for(one) not in todo] + finished.results
             if finished.failures:
                 told(f"{paper}: {len(finished.failures)} runs failed, see {place / RUNS / 'failed'}")
         for figure in figures:
-            if figure.id in cells:
+            if figure in asked or (figure.id in before and _whole(figure, cells[figure.id], results)):
                 told(f"{figure.id}: {figure.title}")
                 shown.append(_shown(figure, cells[figure.id], results, missing.get(figure.id, "")))
     return shown
 
 
-def _done(specs: Iterable[Spec], folder: Path) -> list[Result]:
-    """Those of some runs that a folder holds."""
-    if not folder.is_dir() or not (specs := list(specs)):
-        return []
-    done = [cell for cell in survey(specs, folder).cells if cell.status == "done"]
-    return [Result.load(folder / f"{cell.name}.json") for cell in done]
+def _whole(figure: Figure, cells: Mapping[Spec, Spec], results: Sequence[Result]) -> bool:
+    """Whether all that a figure shows is kept, or can be computed again as it was."""
+    return not figure.timed and all(run.result is not None for run in figure.runs(cells, results))
+
+
+def _kept_before(path: Path) -> list[Result]:
+    return load(path) if path.exists() else []
 
 
 def _judged_before(path: Path) -> list[Judgement]:
@@ -140,18 +138,24 @@ def by_paper(shown: Iterable[Shown]) -> dict[str, list[Shown]]:
     return found
 
 
-def keep(shown: Sequence[Shown], folder: Path | str) -> list[Path]:
-    """Write what to publish of a reproduction: each paper's runs as one small file, and all verdicts."""
-    folder, written = Path(folder), []
+def keep(shown: Sequence[Shown], folder: Path | str) -> list[Judgement]:
+    """Write what to publish of a reproduction, each paper's runs as one small file and all verdicts; returns these.
+
+    What the folder keeps of other figures stays.
+    """
+    folder = Path(folder)
     for paper, figures in by_paper(shown).items():
-        trained = [each.found for each in figures if isinstance(each.found, Runs)]
-        results = {result.spec: result for runs in trained for _, result in runs.done}
-        written += [save(list(results.values()), folder / f"{paper}.json")] if results else []
-    judged = judgements(shown)
-    ours = {judgement.figure for judgement in judged}
-    judged += [judgement for judgement in _judged_before(folder / CLAIMS) if judgement.figure not in ours]
+        path = folder / f"{paper}.json"
+        done = [result for each in figures if isinstance(each.found, Runs) for _, result in each.found.done]
+        if done:
+            results = {result.spec: result for result in [*_kept_before(path), *done]}
+            save(list(results.values()), path)
+    ours = {each.figure.id for each in shown}
+    judged = [one for one in _judged_before(folder / CLAIMS) if one.figure in FIGURES.keys() - ours]
+    judged += judgements(shown)
     judged.sort(key=lambda judgement: list(FIGURES).index(judgement.figure))
-    return [*written, write_atomically(folder / CLAIMS, encode(judged))]
+    write_atomically(folder / CLAIMS, encode(judged))
+    return judged
 
 
 def encode(judgements: Sequence[Judgement]) -> bytes:

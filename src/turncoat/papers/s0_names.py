@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
 from turncoat.attacks.planning.base import OF_S0
 from turncoat.papers.evidence import Measure, Runs, Sample
 from turncoat.papers.figure import Claim, canonical
@@ -49,6 +52,18 @@ def of(runs: Runs, attack: str, measure: Measure) -> Sample:
     return runs.at(attack=attack).of(measure)
 
 
-def read_as(claim: Claim, rule: str, reading: str = "", words: str = "") -> Claim:
-    """A claim of one rule, which is one reading of S0's."""
-    return Claim(claim.name + reading, claim.says + words, lambda runs: claim.judge(runs.at(rule=rule)))
+def told_apart(claims: Iterable[Claim], count: str) -> list[Claim]:
+    """Claims under names of their own for a reading of Krum; as they are where there is only one."""
+    return [
+        replace(one, name=f"{one.name}-{count}", says=f"{one.says}, {count} neighbours") if count else one
+        for one in claims
+    ]
+
+
+def read_as(claims: Iterable[Claim], readings: Mapping[str, str]) -> list[Claim]:
+    """Claims of one rule under each reading of it."""
+    return [
+        replace(claim, judge=lambda runs, rule=rule, judge=claim.judge: judge(runs.at(rule=rule)))
+        for rule, count in readings.items()
+        for claim in told_apart(claims, count)
+    ]

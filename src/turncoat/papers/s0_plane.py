@@ -42,13 +42,17 @@ from turncoat.papers.s0_names import (
 from turncoat.results.result import Result
 
 SHOWN = [*SIX, PLUS, *NLP]
+OURS = (
+    "Our NLP and beam search also play each of the six attacks alone and keep what is best by their objective: they "
+    "cannot end below the best of the six by that measure, and what is judged is whether they end above."
+)
 MEANS = [f"nlp(objective={objective})" for objective in ("1", "0.9", "1.1")]
 LEAST = "nlp(objective=-1)"
 BY_FAR = 1.5
 
 
 def best_above(runs: Runs, measure: Measure, times: float = 1.0) -> Evidence:
-    """That the NLP attack of the largest mean comes to so many times as much as each of the six references."""
+    """That some NLP attack comes to so many times as much as each of the six references."""
     best = runs.at(attack=NLP).highest(measure)
     return every(best >= of(runs, reference, measure) * times for reference in SIX)
 
@@ -106,9 +110,11 @@ OF_KRUM = [
     ),
     Claim(
         "means-are-best",
-        "of the objectives, a mean of the losses (1, 0.9, 1.1) ends farthest",
+        "of the objectives, a mean of the losses (1, 0.9, 1.1) keeps the model farthest off in the second half",
         lambda runs: every(
-            runs.at(attack=MEANS).highest(ERROR) >= of(runs, other, ERROR) for other in NLP if other not in MEANS
+            runs.at(attack=MEANS).highest(SECOND_HALF) >= of(runs, other, SECOND_HALF)
+            for other in NLP
+            if other not in MEANS
         ),
     ),
     Claim(
@@ -132,7 +138,7 @@ def plane(name: str, rule: str, solver: str) -> Figure:
     title = f"Mean estimation against {RULES[rule]}, planned by {solver}"
     where = [{"rule": rule, "attack": SHOWN, "clip_at": "worker"}]
     claims = [NLP_FARTHEST, *[BY_FAR_ABOVE] * (rule in (CC, RFA)), THROUGHOUT, COINCIDE]
-    note = MEDIAN * (rule == TM)
+    note = OURS + f" {MEDIAN}" * (rule == TM)
     return Figure(
         name, title, claims, lambda runs: [in_the_plane(title, runs)], "S0-plane", where, names=NAMES, note=note
     )
@@ -140,11 +146,7 @@ def plane(name: str, rule: str, solver: str) -> Figure:
 
 def plane_krum(name: str) -> Figure:
     readings = krums("", *NEIGHBOURS)
-    claims = [
-        read_as(claim, rule, f"-{count}", f", {RULES[rule]}")
-        for rule, count in readings.items()
-        for claim in [NLP_FARTHEST, BY_FAR_ABOVE, *OF_KRUM * (count in SAID)]
-    ]
+    claims = read_as([NLP_FARTHEST, BY_FAR_ABOVE], readings) + read_as(OF_KRUM, krums("", *SAID))
     return Figure(
         name,
         "Mean estimation against Krum, planned by Powell's method",
@@ -153,6 +155,7 @@ def plane_krum(name: str) -> Figure:
         "S0-plane",
         [{"rule": list(readings), "attack": SHOWN, "clip_at": "worker"}],
         names=NAMES,
+        note=OURS,
     )
 
 
@@ -172,7 +175,7 @@ CLIPPED_ALL = Figure(
     "S0-plane",
     [{"attack": SHOWN, "clip_at": "server_inputs"}],
     names=NAMES,
-    note="S0 does not say who clips to norm 2. Where the server does, what an attacker sends is bounded, too.",
+    note="S0 does not say who clips to norm 2. Where the server does, what an attacker sends is bounded, too. " + OURS,
 )
 ALGORITHM_2 = Figure(
     "S0-A2",
@@ -204,5 +207,5 @@ ALGORITHM_2 = Figure(
     [{"rule": [CM, KRUM, CC, RFA], "attack": [*SIX, LEAST, BEAM], "clip_at": "worker"}],
     names=NAMES,
     note="S0 shows no experiment of its Algorithm 2: these claims are ours. It keeps the beams of the highest value; "
-    "the text's lowest cost would keep those that help the learning most.",
+    f"the text's lowest cost would keep those that help the learning most. {OURS}",
 )

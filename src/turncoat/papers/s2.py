@@ -80,9 +80,14 @@ def defends(runs: Runs, rule: str, attack: str, points: float = 0.05) -> Evidenc
     return omniscient(runs) - ends(runs, rule, attack) <= points
 
 
+def costs(runs: Runs, rule: str, attack: str, start: int) -> Sample:
+    """What an attack that begins in this round takes off the omniscient server's accuracy."""
+    return omniscient(runs) - ends(runs.at(attack_start=start), rule, attack)
+
+
 def beats_worst(runs: Runs, mixed: str, attack: str, others: Sequence[str]) -> Evidence:
-    """That MixTailor ends at least 5 points above the worst of some rules."""
-    return ends(runs, mixed, attack) - runs.at(rule=list(others), attack=attack).lowest(FINAL) >= 0.05
+    """That MixTailor ends above the worst of some rules."""
+    return ends(runs, mixed, attack) >= runs.at(rule=list(others), attack=attack).lowest(FINAL)
 
 
 def gains(runs: Runs, left_out: str, epsilon: float, reading: str) -> Sample:
@@ -143,24 +148,26 @@ def mixtailor_within(epsilon: float) -> list[Claim]:
 def mixtailor_beats_worst(attack: Callable[[str], str], mixed: str, others: Sequence[str]) -> list[Claim]:
     return in_both_readings(
         "mixtailor-beats-worst",
-        f"MixTailor ends at least 5 points above the worst of {', '.join(SHORT[other] for other in others)}",
+        f"MixTailor ends above the worst of {', '.join(SHORT[other] for other in others)}",
         lambda runs, reading: beats_worst(runs, mixed, attack(reading), others),
     )
 
 
 def curves(runs: Runs) -> list[Picture]:
-    """Test accuracy under each attack, a line a rule, with the omniscient server."""
+    """Test accuracy under each attack, a line a rule, with the omniscient server; and rules that nobody attacks."""
     server = [run for run in runs if run.spec.f == 0 and run.spec.rule == "mean" and run.spec.n < N]
     attacked = runs.without(attack="none")
+    alone = [run for run in runs if run.spec.attack == "none" and run.spec.rule != "mean"]
 
     def line(spec: Spec) -> str:
         return "omniscient" if spec.rule == "mean" else runs.name(spec.rule)
 
-    found = []
-    for attack, under in attacked.each("attack").items():
-        together = Runs([*under, *server], runs.names)
-        found.append(over_rounds(f"Test accuracy, {runs.name(attack)}", together, line))
-    return found
+    panels = {runs.name(attack): list(under) for attack, under in attacked.each("attack").items()}
+    panels |= {f"no attack, learning rate {run.spec.lr:g}": alone for run in alone[:1]}
+    return [
+        over_rounds(f"Test accuracy, {name}", Runs([*under, *server], runs.names), line)
+        for name, under in panels.items()
+    ]
 
 
 def mnist(
@@ -309,7 +316,11 @@ CAMPAIGN = [
         "S2-F4b",
         "MNIST, 4 Byzantine workers, epsilon = 10, no Bulyan in the pool",
         [
-            *rule_fails(10, GEOMED),
+            *in_both_readings(
+                "geomed-vulnerable",
+                "epsilon = 10 costs geomed more than 5 points",
+                lambda runs, reading: ~defends(runs, GEOMED, tailored(10, reading)),
+            ),
             *mixtailor_beats_worst(lambda reading: tailored(10, reading), WITHOUT[BULYAN], [COMED, KRUM, GEOMED]),
         ],
         [COMED, KRUM, GEOMED, WITHOUT[BULYAN]],
@@ -381,14 +392,17 @@ CAMPAIGN = [
         [
             Claim(
                 "has-to-persist",
-                "epsilon = 0.1 for so short a time costs Krum, and 10 comed, at most 5 points in the end",
-                lambda runs: defends(runs, KRUM, tailored(0.1, "text")) & defends(runs, COMED, tailored(10, "text")),
+                "epsilon = 0.1 for so short a time costs Krum, and 10 comed, at most 5 points; for the whole run, more",
+                lambda runs: every(
+                    (costs(runs, rule, attack, SHORT_LIVED) <= 0.05) & (costs(runs, rule, attack, LASTING) >= 0.05)
+                    for rule, attack in ((KRUM, tailored(0.1, "text")), (COMED, tailored(10, "text")))
+                ),
             )
         ],
         [COMED, KRUM],
         [tailored(0.1, "text"), tailored(10, "text")],
         note="A sentence of S2, without a figure of its own.",
-        attack_start=SHORT_LIVED,
+        attack_start=[LASTING, SHORT_LIVED],
     ),
 ]
 

@@ -38,7 +38,6 @@ THEORY = [
                 "condition-suffices",
                 "where M/q > 1 + lambda L / beta, <E U, g> is at least the proof's bound, which is positive",
                 condition_suffices,
-                computed=True,
             ),
         ],
         computes=lambda: [
@@ -62,7 +61,6 @@ THEORY = [
                     not any(one.refutes for one in found),
                     "; ".join(_krum_bias(one) for one in found),
                 ),
-                computed=True,
             ),
             Claim(
                 "corrected",
@@ -71,7 +69,6 @@ THEORY = [
                     all(one.bias <= one.corrected.bias and one.error <= one.corrected.error for one in found),
                     "; ".join(f"n = {one.n}: {one.bias:.2f} of {one.corrected.bias:.2f}" for one in found),
                 ),
-                computed=True,
             ),
         ],
         computes=lambda: [theorem_1(), theorem_1(3000, 1035, 0.49)],
@@ -87,7 +84,6 @@ THEORY = [
                 lambda found: known(
                     found.bias <= found.theorem_2, f"{found.bias:.2f} sigma^2, bound {found.theorem_2:.2f}"
                 ),
-                computed=True,
             ),
             Claim(
                 "recovers-theorem-1",
@@ -95,7 +91,6 @@ THEORY = [
                 lambda found: known(
                     found.theorem_2 <= 1.25 * found.theorem_1, f"{found.theorem_2 / found.theorem_1:.3g} times"
                 ),
-                computed=True,
             ),
         ],
         computes=theorem_1,
@@ -114,7 +109,6 @@ THEORY = [
                         for one in found[:2]
                     ),
                 ),
-                computed=True,
             ),
             Claim(
                 "corrected",
@@ -123,7 +117,6 @@ THEORY = [
                     found[2].aligned and abs(found[2].limit) <= 4 * found[2].spread,
                     f"the gradient ends at {found[2].limit:.3f}±{found[2].spread:.3f}",
                 ),
-                computed=True,
             ),
         ],
         computes=lambda: [theorem_3("copies"), theorem_3("skewed"), theorem_3("symmetric")],

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turncoat.papers.evidence import BEST, Runs, Sample
+from turncoat.papers.evidence import BEST, Extreme, Runs, Sample
 from turncoat.papers.figure import canonical
 
 RFA = "bucketing(s=2) >> geometric_median(nu=0.1, iterations=8, start=origin)"
 CCLIP, NNM, DNC = "centered_clipping(tau=10)", "nnm >> trimmed_mean", "dnc"
 CMLS = "ls_reconstruction"  # not the published rule: drawn and tabled, and in no claim
 RULES = {RFA: "RFA(buck)", CMLS: "CMLS (reconstruction)", CCLIP: "CCLIP", NNM: "trMean(NNM)", DNC: "DnC"}
-JUDGED = [RFA, CCLIP, NNM, DNC]
+JUDGED = {RFA: "rfa", CCLIP: "cclip", NNM: "nnm", DNC: "dnc"}
+"""The defences of which claims are judged, and how their names say so."""
 BETAS = {f"dirichlet(beta={beta})": f"\u03b2 = {beta}" for beta in (0.1, 0.3, 0.5)}
 UNLIKE, MIDDLE, MILD = BETAS
 ALIE = [f"alie(z={z}, population=own)" for z in (0, 0.25, 0.5, 2.5, 5, 8, 10)]
@@ -34,14 +35,9 @@ OTHERS = [attack for attack in ATTACKS if attack not in (ALIE[LARGE], IPM[MEDIUM
 NAMES = canonical(rule=RULES, split=BETAS, attack=ATTACKS | BESIDE)
 
 
-def cells(runs: Runs, *rules: str) -> list[Runs]:
-    """The runs of each of some rules, all that are judged by default, on each split."""
-    return [one for rule in rules or JUDGED for one in runs.at(rule=rule).each("split").values()]
-
-
 def under(runs: Runs, attack: str) -> Sample:
     return runs.at(attack=attack).of(BEST)
 
 
-def worst(runs: Runs, attacks: Sequence[str]) -> Sample:
+def worst(runs: Runs, attacks: Sequence[str]) -> Extreme:
     return runs.at(attack=list(attacks)).lowest(BEST)

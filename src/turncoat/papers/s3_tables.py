@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 
 from turncoat.papers.evidence import BEST, Evidence, Runs, Sample, Undecided, every
@@ -21,11 +21,11 @@ from turncoat.papers.s3_names import (
     LARGE,
     MEDIUM,
     MIDDLE,
+    MILD,
     NNM,
     OTHERS,
     RFA,
     RULES,
-    cells,
     under,
     worst,
 )
@@ -90,36 +90,54 @@ def clean(runs: Runs, split: object) -> Sample:
     return runs.at(rule="mean", attack="none", split=split).of(BEST)
 
 
-TABLE = [
-    Claim(
-        "calibrated-are-worst",
-        "the worst attack for every defence is ALIE z = 8 or IPM epsilon = 2.5",
-        lambda runs: every(worst(one, [ALIE[LARGE], IPM[MEDIUM]]) <= worst(one, OTHERS) for one in cells(runs)),
-    ),
-    Claim(
-        "alie-below-35",
-        "ALIE z = 8 leaves RFA(buck), CCLIP and trMean(NNM) less than 35 %",
-        lambda runs: every(under(one, ALIE[LARGE]) <= 0.35 for one in cells(runs, RFA, CCLIP, NNM)),
-    ),
-    Claim(
-        "alie-collapses",
-        "ALIE z = 8 leaves RFA(buck), CCLIP and trMean(NNM) less than half of what averaging reaches without attack",
-        lambda runs: every(
-            under(runs.at(rule=rule, split=split), ALIE[LARGE]) <= clean(runs, split) * 0.5
-            for rule in (RFA, CCLIP, NNM)
-            for split in runs.at(attack=ALIE[LARGE]).each("split")
+def of_table(rules: Iterable[str] = JUDGED, splits: Sequence[str] = (MILD, MIDDLE)) -> list[Claim]:
+    """What S3 says of its tables, judged where the table has numbers."""
+    rules = list(rules)
+
+    def at(runs: Runs, *rules: str) -> list[Runs]:
+        return [runs.at(rule=rule, split=split) for rule in rules for split in splits]
+
+    def alie(rule: str, bound: Callable[[Runs, str], Sample | float]) -> Callable[[Runs], Evidence]:
+        return lambda runs: every(
+            under(runs.at(rule=rule, split=split), ALIE[LARGE]) <= bound(runs, split) for split in splits
+        )
+
+    found = [
+        Claim(
+            "calibrated-are-worst",
+            "the worst attack for every defence is ALIE z = 8 or IPM epsilon = 2.5",
+            lambda runs: every(
+                worst(one, [ALIE[LARGE], IPM[MEDIUM]]) <= worst(one, OTHERS) for one in at(runs, *rules)
+            ),
         ),
-    ),
-    Claim(
-        "ipm-worse-than-others",
-        "IPM epsilon = 2.5 harms every defence more than MinMax, MinSum and SF",
-        lambda runs: every(under(one, IPM[MEDIUM]) <= worst(one, OTHERS) for one in cells(runs)),
-    ),
-]
+        Claim(
+            "ipm-worse-than-others",
+            "IPM epsilon = 2.5 harms every defence more than MinMax, MinSum and SF",
+            lambda runs: every(under(one, IPM[MEDIUM]) <= worst(one, OTHERS) for one in at(runs, *rules)),
+        ),
+    ]
+    for rule in rules:
+        if rule == DNC:
+            continue
+        found += [
+            Claim(
+                f"alie-below-35-{JUDGED[rule]}",
+                f"ALIE z = 8 leaves {RULES[rule]} less than 35 %",
+                alie(rule, lambda runs, split: 0.35),
+            ),
+            Claim(
+                f"alie-collapses-{JUDGED[rule]}",
+                f"ALIE z = 8 leaves {RULES[rule]} less than half of what averaging reaches without attack",
+                alie(rule, lambda runs, split: clean(runs, split) * 0.5),
+            ),
+        ]
+    return found
+
+
 DNC_80 = Claim(
     "dnc-above-80",
     "DnC stays above 80 % under every attack",
-    lambda runs: every(worst(one, list(ATTACKS)) >= 0.80 for one in cells(runs, DNC)),
+    lambda runs: every(worst(one, list(ATTACKS)) >= 0.80 for one in runs.at(rule=DNC).each("split").values()),
 )
 DNC_90 = Claim(
     "dnc-withstands",
@@ -129,11 +147,14 @@ DNC_90 = Claim(
         for split in runs.at(rule=DNC).each("split")
     ),
 )
-ALIE_24 = Claim(
-    "alie-24",
-    "under ALIE z = 8 with beta = 0.3, RFA(buck), CCLIP and trMean(NNM) stay below 24 %",
-    lambda runs: every(under(runs.at(rule=rule, split=MIDDLE), ALIE[LARGE]) <= 0.24 for rule in (RFA, CCLIP, NNM)),
-)
+ALIE_24 = [
+    Claim(
+        f"alie-24-{JUDGED[rule]}",
+        f"under ALIE z = 8 with beta = 0.3, {RULES[rule]} stays below 24 %",
+        lambda runs, rule=rule: under(runs.at(rule=rule, split=MIDDLE), ALIE[LARGE]) <= 0.24,
+    )
+    for rule in (RFA, CCLIP, NNM)
+]
 
 
 # What S3 leaves open --------------------------------------------------------------------------------------------------
