@@ -30,6 +30,7 @@ from turncoat.papers.s3_names import (
     SMALL,
     UNLIKE,
     USUAL,
+    of_each,
     under,
     worst,
 )
@@ -48,14 +49,6 @@ from turncoat.papers.s3_theory import taxonomy
 from turncoat.results.metric import ACCURACY
 
 # Figure 1 -------------------------------------------------------------------------------------------------------------
-
-
-def of_each(name: str, says: str, judge: Callable[[Runs], Evidence], *rules: str) -> list[Claim]:
-    """What S3 says of every defence, or of some, of one after the other; {} stands for its name."""
-    return [
-        Claim(f"{name}-{JUDGED[rule]}", says.format(RULES[rule]), lambda runs, rule=rule: judge(runs.at(rule=rule)))
-        for rule in rules or JUDGED
-    ]
 
 
 def of_every(name: str, says: str, judge: Callable[[Runs], Evidence]) -> Claim:

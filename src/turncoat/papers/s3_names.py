@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from turncoat.papers.evidence import BEST, Extreme, Runs, Sample
-from turncoat.papers.figure import canonical
+from turncoat.papers.evidence import BEST, Evidence, Extreme, Runs, Sample
+from turncoat.papers.figure import Claim, canonical
 
 RFA = "bucketing(s=2) >> geometric_median(nu=0.1, iterations=8, start=origin)"
 CCLIP, NNM, DNC = "centered_clipping(tau=10)", "nnm >> trimmed_mean", "dnc"
@@ -41,3 +41,11 @@ def under(runs: Runs, attack: str) -> Sample:
 
 def worst(runs: Runs, attacks: Sequence[str]) -> Extreme:
     return runs.at(attack=list(attacks)).lowest(BEST)
+
+
+def of_each(name: str, says: str, judge: Callable[[Runs], Evidence], *rules: str) -> list[Claim]:
+    """What S3 says of every defence, or of some, of one after the other; {} stands for its name."""
+    return [
+        Claim(f"{name}-{JUDGED[rule]}", says.format(RULES[rule]), lambda runs, rule=rule: judge(runs.at(rule=rule)))
+        for rule in rules or JUDGED
+    ]

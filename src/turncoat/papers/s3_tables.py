@@ -26,6 +26,7 @@ from turncoat.papers.s3_names import (
     OTHERS,
     RFA,
     RULES,
+    of_each,
     under,
     worst,
 )
@@ -147,14 +148,12 @@ DNC_90 = Claim(
         for split in runs.at(rule=DNC).each("split")
     ),
 )
-ALIE_24 = [
-    Claim(
-        f"alie-24-{JUDGED[rule]}",
-        f"under ALIE z = 8 with beta = 0.3, {RULES[rule]} stays below 24 %",
-        lambda runs, rule=rule: under(runs.at(rule=rule, split=MIDDLE), ALIE[LARGE]) <= 0.24,
-    )
-    for rule in (RFA, CCLIP, NNM)
-]
+ALIE_24 = of_each(
+    "alie-24",
+    "under ALIE z = 8 with beta = 0.3, {} stays below 24 %",
+    lambda runs: under(runs.at(split=MIDDLE), ALIE[LARGE]) <= 0.24,
+    *(RFA, CCLIP, NNM),
+)
 
 
 # What S3 leaves open --------------------------------------------------------------------------------------------------
