@@ -111,8 +111,11 @@ def _verdicts(judged: Sequence[Judgement]) -> str:
         measured = each.numbers[0] + f" (and {others} more)" * bool(others)  # what decides stands first
         columns = (text.replace("|", "\\|") for text in (each.figure, each.says, each.state, measured))
         lines.append(f"| {' | '.join(columns)} |")
-    whys = [f"**{each.figure}: {each.says}.** {each.why}" for each in judged if each.verdict == "fails"]
-    return "\n\n".join(["\n".join(lines), *whys])
+    whys: dict[str, list[str]] = {}  # one paragraph may explain several
+    for each in judged:
+        if each.verdict == "fails":
+            whys.setdefault(each.why, []).append(f"**{each.figure}: {each.says}.**")
+    return "\n\n".join(["\n".join(lines), *("\n".join([*claims, why]) for why, claims in whys.items())])
 
 
 def flower() -> dict[str, str]:
