@@ -13,6 +13,7 @@ from turncoat.papers.run import FIGURES, PAPERS
 ROOT = Path(__file__).parents[2]
 FOLDER, SPECS = ROOT / "docs" / "reproduction", ROOT / "src" / "turncoat" / "papers" / "specs"
 CLAIMS = {scale: render.published(scale) for scale in SCALES}
+FAILS = [one for judged in CLAIMS.values() for one in judged if one.verdict == "fails"]
 
 
 def of(figure, scale="quick"):
@@ -56,15 +57,13 @@ def test_what_is_computed_is_computed_again():
 
 
 def test_what_fails_is_explained():
-    fails = [one for judged in CLAIMS.values() for one in judged if one.verdict == "fails"]
-    assert not [(one.figure, one.claim) for one in fails if not one.why]
+    assert not [(one.figure, one.claim) for one in FAILS if not one.why]
 
 
 def test_nothing_is_explained_that_does_not_fail():
-    fails = [one for judged in CLAIMS.values() for one in judged if one.verdict == "fails"]
     for figure, said in tomllib.loads((SPECS / "why.toml").read_text()).items():
         for name in said:
-            assert any(one.figure == figure and f"{one.claim}-".startswith(f"{name}-") for one in fails), (figure, name)
+            assert any(one.figure == figure and f"{one.claim}-".startswith(f"{name}-") for one in FAILS), (figure, name)
 
 
 def test_at_most_half_of_what_was_trained_is_open():

@@ -42,11 +42,11 @@ from turncoat.papers.s0_names import (
     SIX,
     STAB,
     TM,
+    by_reading,
     krums,
     of,
     read_as,
     ssnlp,
-    told_apart,
 )
 from turncoat.papers.s0_plane import ALGORITHM_2, CLIPPED_ALL, plane, plane_krum
 from turncoat.results.metric import ACCURACY
@@ -152,19 +152,18 @@ def of_all(form: str, words: str) -> list[Claim]:
         "with momentum, the look-ahead has no clear effect: the longest and the shortest end with losses that differ "
         f"by at most a tenth{words}"
     )
-    found = [
+
+    def of_krum(rule: str) -> list[Claim]:
+        return [
+            Claim(f"less-with-momentum-{form}", f"{smaller}, for Krum", less([rule])),
+            Claim(f"no-length-{form}", f"{same}, for Krum", alike([rule])),
+        ]
+
+    return [
         Claim(f"less-with-momentum-{form}", f"{smaller}, for CM and CC", less([CM, CC])),
         Claim(f"no-length-{form}", f"{same}, for CM, CC and RFA", alike([CM, CC, RFA])),
+        *by_reading(of_krum, krums("", *SAID)),
     ]
-    for rule, count in krums("", *SAID).items():
-        found += told_apart(
-            [
-                Claim(f"less-with-momentum-{form}", f"{smaller}, for Krum", less([rule])),
-                Claim(f"no-length-{form}", f"{same}, for Krum", alike([rule])),
-            ],
-            count,
-        )
-    return found
 
 
 SOFTMAX_TEXT = Figure(
@@ -239,11 +238,7 @@ def of_both_setups(rule: str) -> list[Claim]:
 CNN_TEXT = Figure(
     "S0-cnn-text",
     "What S0 says of its figures on the CNN together",
-    [
-        claim
-        for rule, count in {CM: "", **krums("", *SAID)}.items()
-        for claim in told_apart(of_both_setups(rule), count)
-    ],
+    by_reading(of_both_setups, {CM: "", **krums("", *SAID)}),
     campaign="S0-cnn",
     where=[{"rule": [CM, *krums("", *SAID)], "attack": [*SEVEN, *AHEAD]}],
     names=NAMES,
@@ -320,9 +315,8 @@ def stab(name: str, against: str, readings: Mapping[str, str]) -> Figure:
         attacked = runs.without(rule="mean")
         return [over_rounds(f"{title}: test accuracy", attacked, lambda spec: runs.name(spec.attack), defence)]
 
-    claims = [claim for rule, count in readings.items() for claim in told_apart(of_stab(rule), count)]
     where = [{"rule": [each for rule in readings for each in (rule, f"nnm >> {rule}")]}]
-    return Figure(name, title, claims, drawn, "S0-stab", where, names=NAMES)
+    return Figure(name, title, by_reading(of_stab, readings), drawn, "S0-stab", where, names=NAMES)
 
 
 FIGURES = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from turncoat.attacks.planning.base import OF_S0
@@ -52,18 +52,19 @@ def of(runs: Runs, attack: str, measure: Measure) -> Sample:
     return runs.at(attack=attack).of(measure)
 
 
-def told_apart(claims: Iterable[Claim], count: str) -> list[Claim]:
-    """Claims under names of their own for a reading of Krum; as they are where there is only one."""
+def by_reading(of_rule: Callable[[str], Iterable[Claim]], readings: Mapping[str, str]) -> list[Claim]:
+    """Claims of a rule under each reading of it: under names of their own for Krum, which has several."""
     return [
         replace(one, name=f"{one.name}-{count}", says=f"{one.says}, {count} neighbours") if count else one
-        for one in claims
-    ]
-
-
-def read_as(claims: Iterable[Claim], readings: Mapping[str, str]) -> list[Claim]:
-    """Claims of one rule under each reading of it."""
-    return [
-        replace(claim, judge=lambda runs, rule=rule, judge=claim.judge: judge(runs.at(rule=rule)))
         for rule, count in readings.items()
-        for claim in told_apart(claims, count)
+        for one in of_rule(rule)
     ]
+
+
+def read_as(claims: Sequence[Claim], readings: Mapping[str, str]) -> list[Claim]:
+    """The same claims under each reading of a rule, over that rule's runs."""
+
+    def of_rule(rule: str) -> list[Claim]:
+        return [replace(one, judge=lambda runs, judge=one.judge: judge(runs.at(rule=rule))) for one in claims]
+
+    return by_reading(of_rule, readings)

@@ -152,7 +152,9 @@ ALIE_24 = of_each(
     "alie-24",
     "under ALIE z = 8 with beta = 0.3, {} stays below 24 %",
     lambda runs: under(runs.at(split=MIDDLE), ALIE[LARGE]) <= 0.24,
-    *(RFA, CCLIP, NNM),
+    RFA,
+    CCLIP,
+    NNM,
 )
 
 
