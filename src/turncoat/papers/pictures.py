@@ -90,7 +90,7 @@ def _narrow(drawing: Any) -> Any:
         return [_narrow(item) for item in drawing]
     if not isinstance(drawing, dict):
         return drawing
-    return {key: min(value, 4) if key == "columns" else _narrow(value) for key, value in drawing.items()}
+    return {key: min(value, 3) if key == "columns" else _narrow(value) for key, value in drawing.items()}
 
 
 def bars(title: str, values: Mapping[str, float], unit: str) -> Picture:

@@ -230,12 +230,13 @@ def _config(ink: str, soft: str, line: str, faint: float) -> Row:
     """The look of charts in some colours of what stands around the data."""
     text = {"labelColor": soft, "labelFontSize": 11, "labelFontWeight": "normal", "titleColor": soft}
     axis = {"titleFontWeight": "normal", "titleFontSize": 11, "gridColor": line, "domainColor": line, "tickColor": line}
+    below = {"layout": {"bottom": {"direction": "vertical"}}}  # legends, where there are several
     pale = {"gridOpacity": faint, "domainOpacity": faint, "tickOpacity": faint}
     return {
         "font": FONT,
         "view": {"stroke": None},
         "axis": text | axis | pale,
-        "legend": text | {"orient": "bottom", "columns": 3, "labelLimit": 400},
+        "legend": text | below | {"orient": "bottom", "columns": 3, "labelLimit": 400},
         "text": {"fontSize": 12},
         "title": {"color": ink, "fontSize": 13, "subtitleColor": soft, "subtitleFontSize": 11, "offset": 12},
     }
