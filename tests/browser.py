@@ -23,6 +23,16 @@ FLAGS = (
     "--disable-extensions",
 )
 PATIENCE = 60.0  # seconds
+UNDRAWN = "[...document.querySelectorAll('.chart[id]')].filter(place => !place.querySelector('svg')).length"
+SCROLLED = """
+(async () => {
+  for (let y = 0; y < document.body.scrollHeight; y += 600) {
+    scrollTo(0, y);
+    await new Promise(requestAnimationFrame);
+    await new Promise(done => setTimeout(done, 30));
+  }
+})()
+"""
 
 
 class Browser:
@@ -97,6 +107,11 @@ class Browser:
                 raise AssertionError(f"never came true: {script}")
             self.run("new Promise(done => setTimeout(done, 50))")
         return value
+
+    def scroll(self) -> None:
+        """Through the whole page, until every chart, drawn as it comes into sight, is there."""
+        self.run(SCROLLED)
+        self.until(f"({UNDRAWN}) === 0")
 
     def press(self, key: str) -> None:
         """A key, such as Enter, on what has the focus."""

@@ -26,15 +26,6 @@ CAMPAIGN = {
     **{"n": 8, "f": 2, "rounds": 20, "evaluate_every": 5, "momentum": 0.9, "threads": 1},
 }
 RUNS, EVALUATIONS = 108, 5
-SEEN = """
-(async () => {
-  for (let y = 0; y < document.body.scrollHeight; y += 600) {
-    scrollTo(0, y);
-    await new Promise(done => setTimeout(done, 30));
-  }
-})()
-"""
-UNDRAWN = "[...document.querySelectorAll('.chart[id]')].filter(place => !place.querySelector('svg')).length"
 CAUGHT = """
 window.blobs = [], window.links = [];
 URL.createObjectURL = blob => (blobs.push(blob), "blob:caught");
@@ -81,10 +72,9 @@ def test_the_page_is_small(path):
 @pytest.mark.parametrize("width", [1280, 400])
 def test_it_fits_and_draws_what_is_seen(page, path, width, dark):
     page.open(path, width, dark=dark)
-    assert page.run(UNDRAWN) > 20
+    assert page.run(browser.UNDRAWN) > 20
     page.run("document.querySelectorAll('details').forEach(part => (part.open = true))")
-    page.run(SEEN)
-    page.until(f"({UNDRAWN}) === 0")
+    page.scroll()
     drawn = page.run("document.querySelectorAll('.chart[id]').length")
     told = "new Set([...document.querySelectorAll('.chart[role], .chart [role=graphics-document]')]"
     assert page.run(f"{told}.map(each => each.ariaLabel)).size") == drawn
@@ -189,13 +179,13 @@ def test_the_heat_map_and_a_cells_charts_are_saved(page):
 
 
 def test_it_prints_everything(page, tmp_path):
-    assert page.run(UNDRAWN) > 20
+    assert page.run(browser.UNDRAWN) > 20
     shut = "document.querySelectorAll('details:not([open])').length"
     page.run(f"addEventListener('beforeprint', () => (left = {shut}))")
     paper = page.pdf(tmp_path / "report.pdf").read_bytes()
     assert paper.startswith(b"%PDF")
     assert page.run("left") == 0
-    assert page.run(UNDRAWN) == 0
+    assert page.run(browser.UNDRAWN) == 0
     assert page.run("document.querySelectorAll('details[open]').length") == 0  # as it was before
     again = page.pdf(tmp_path / "again.pdf").read_bytes()  # now that all is drawn
     assert len(paper) == pytest.approx(len(again), rel=0.01)
@@ -205,8 +195,7 @@ def test_long_names_fit_a_phone(chromium, run, tmp_path):
     names = ["my_package.my_module:" + "VeryLongName" * 5, "nnm >> bucketing(s=2) >> geometric_median(iterations=100)"]
     results = [run(name, attack) for name in names for attack in ("none", names[0], "alie(z=8)")]
     chromium.open(write_page(results, tmp_path / "long.html", names[0]), 390)
-    chromium.run(SEEN)
-    chromium.until(f"({UNDRAWN}) === 0")
+    chromium.scroll()
     assert chromium.run("document.documentElement.scrollWidth") <= 390
     right = "Math.max(...[...document.querySelectorAll('.legend li')].map(each => each.getBoundingClientRect().right))"
     assert chromium.run(right) <= 390
@@ -243,8 +232,7 @@ def test_nothing_that_results_say_runs(chromium, run, tmp_path):
     chromium.problems.clear()
     chromium.requests.clear()
     chromium.open(write_page(results, tmp_path / "hostile.html", "A title"), 1280)
-    chromium.run(SEEN)
-    chromium.until(f"({UNDRAWN}) === 0")
+    chromium.scroll()
     chromium.run("document.querySelectorAll('.heat button')[1].click()")
     chromium.until("document.querySelectorAll('.look svg').length > 0")
     assert chromium.run("document.title") == "A title"
