@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from turncoat.papers.evidence import Measure, Runs, Undecided
 from turncoat.report.drawing import Chart, Columns, Row, Style, curves, strengths
@@ -77,20 +76,11 @@ def trajectories(title: str, runs: Runs, line: Label) -> Picture:
     done = _done(runs)
     first = done[0][0].seed
     panels = {}
-    for panel in in_the_plane({line(spec): result for spec, result in done if spec.seed == first}):
+    for panel in in_the_plane({line(spec): run for spec, run in done if spec.seed == first}, most=3):
         data, heading = panel.pop("data"), panel.pop("title")["text"]
         columns = {name: [row[name] for row in data["values"]] for name in data["values"][0]}
-        panels[heading] = Chart(title, heading, _narrow(panel), columns)
+        panels[heading] = Chart(title, heading, panel, columns)
     return Picture(f"{title}, seed {seeds_text(first)}", panels)
-
-
-def _narrow(drawing: Any) -> Any:
-    """The same with legends that fit below a narrow panel."""
-    if isinstance(drawing, list):
-        return [_narrow(item) for item in drawing]
-    if not isinstance(drawing, dict):
-        return drawing
-    return {key: min(value, 3) if key == "columns" else _narrow(value) for key, value in drawing.items()}
 
 
 def bars(title: str, values: Mapping[str, float], unit: str) -> Picture:

@@ -57,9 +57,12 @@ def figure_of(results: Sequence[Result]) -> Row:
     return {"title": _title(results), "hconcat": panels, "datasets": datasets}
 
 
-def in_the_plane(runs: Mapping[str, Result]) -> list[Row]:
-    """Two panels, a line a run: the models' ways, and their distances to the optimum (S0, Figures 1 and 2)."""
-    looks = _looks("run", list(runs), legend=len(runs) > 1)
+def in_the_plane(runs: Mapping[str, Result], most: int = 12) -> list[Row]:
+    """Two panels, a line a run: the models' ways, and their distances to the optimum (S0, Figures 1 and 2).
+
+    The legend has at most so many columns: few, where a panel is to stand alone.
+    """
+    looks = _looks("run", list(runs), legend=len(runs) > 1, most=most)
     distances = {name: (result, "error") for name, result in runs.items()}
     return [_trajectories(runs, looks), _curves("distance to the optimum", distances, looks, height=300)]
 
@@ -104,9 +107,9 @@ def _rows(result: Result, *metrics: str) -> list[Row]:
     return rows
 
 
-def _looks(kind: str, names: list[str], legend: bool = True) -> Row:
+def _looks(kind: str, names: list[str], legend: bool = True, most: int = 12) -> Row:
     """Each line's colour, shape and dashes, so that lines which lie on one another can be told apart."""
-    columns = int(600 * len(names) / sum((6.5 * len(name) + 40 for name in names), start=1.0))
+    columns = min(most, int(600 * len(names) / sum((6.5 * len(name) + 40 for name in names), start=1.0)))
     key = {"title": None, "orient": "bottom", "columns": max(columns, 1), "labelLimit": 640} if legend else None
 
     def look(values: Sequence[Any], order: list[str], key: Row | None) -> Row:
