@@ -24,7 +24,7 @@ import vl_convert
 from turncoat.learning.training import train
 from turncoat.linalg.allocator import tune_allocator
 from turncoat.papers.figure import Judgement
-from turncoat.papers.page import TITLES, VERDICTS
+from turncoat.papers.page import STATES, TITLES
 from turncoat.papers.run import CLAIMS
 from turncoat.presets import NOT_OFFERED, PRESETS
 from turncoat.report.export import VEGA_LITE, sheets
@@ -97,7 +97,7 @@ def reproduction() -> dict[str, str]:
     ]
     for name, judged in rows.items():
         counts = Counter((each.computed, each.state) for each in judged)
-        columns = [*((False, state) for state in (*VERDICTS, "unavailable")), (True, "holds"), (True, "fails")]
+        columns = [*((False, state) for state in STATES), (True, "holds"), (True, "fails")]
         lines.append(f"| {' | '.join([name, *(str(counts[column]) for column in columns)])} |")
     tables = {paper: _verdicts(judged) for paper, judged in papers.items()}
     return {"counts": "\n".join(lines), **tables, "scale paper": _verdicts(published("paper"))}

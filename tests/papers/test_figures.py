@@ -9,7 +9,7 @@ from turncoat.errors import ResultError, SpecError
 from turncoat.papers import kept
 from turncoat.papers.campaigns import seeds, shrunk, why
 from turncoat.papers.evidence import Runs
-from turncoat.papers.page import setting_of, write_papers
+from turncoat.papers.page import setting_of, tally, write_papers
 from turncoat.papers.run import FIGURES, PAPERS, Shown, chosen, judgements, keep, reproduce
 
 TRAINED = [figure for figure in FIGURES.values() if figure.campaign]
@@ -187,9 +187,12 @@ def test_a_figure_without_its_data_stops_nothing(tmp_path, monkeypatch):
         raise DataUnavailableError("svhn is not here: put it there")
 
     monkeypatch.setattr("turncoat.papers.run.obtain", missing)
-    (shown,) = reproduce(["S3-T1"], folder=tmp_path, progress=False)
+    lines = []
+    (shown,) = reproduce(["S3-T1"], folder=tmp_path, progress=False, told=lines.append)
     assert shown.unavailable == "svhn is not here: put it there"
+    assert "unavailable until supplied: svhn is not here" in lines[-1]
     assert {judgement.verdict for judgement in shown.judgements} == {"undecided"}
+    assert tally(shown.judgements) == f"{len(shown.judgements)} unavailable"
 
 
 def test_figures_of_earlier_calls_come_along(tmp_path):

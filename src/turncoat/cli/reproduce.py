@@ -86,7 +86,7 @@ def _print(shown: Sequence[Shown], pages: Sequence[Path]) -> None:
     for name in ("figure", "verdict", "claim"):
         table.add_column(name, no_wrap=name != "claim", overflow="fold")
     for one in judgements(shown):
-        table.add_row(one.figure, f"[{colours[one.verdict]}]{one.verdict}[/]", one.says)
+        table.add_row(one.figure, f"[{colours[one.verdict]}]{one.state}[/]", one.says)
     console.print(table)
     console.print(tally(judgements(shown)))
     for page in pages:

@@ -27,7 +27,7 @@ TITLES = {
     "S3": "Stress-testing defences (S3)",
 }
 LETTERS = 100  # of a line below a drawing's title
-VERDICTS = ("holds", "fails", "undecided")
+STATES = ("holds", "fails", "undecided", "unavailable")
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Drawn:
 
 
 def tally(judgements: Sequence[Judgement]) -> str:
-    """How many claims hold, fail and are undecided, in words."""
-    counts = Counter(each.verdict for each in judgements)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    """How many claims hold, fail, and are undecided or unavailable, in words."""
+    counts = Counter(each.state for each in judgements)
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
 def write_papers(shown: Sequence[Shown], judged: Sequence[Judgement], scale: str, folder: Path | str) -> list[Path]:

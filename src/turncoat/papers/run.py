@@ -94,8 +94,9 @@ def reproduce(
                 told(f"{paper}: {len(finished.failures)} runs failed, see {place / RUNS / 'failed'}")
         for figure in figures:
             if figure in asked or (figure.id in before and _whole(figure, cells[figure.id], results)):
-                told(f"{figure.id}: {figure.title}")
-                shown.append(_shown(figure, cells[figure.id], results, missing.get(figure.id, "")))
+                unavailable = missing.get(figure.id, "")
+                told(f"{figure.id}: {figure.title}" + f"\n{UNAVAILABLE}: {unavailable}" * bool(unavailable))
+                shown.append(_shown(figure, cells[figure.id], results, unavailable))
     return shown
 
 
