@@ -94,9 +94,10 @@ def reproduce(
                 told(f"{paper}: {len(finished.failures)} runs failed, see {place / RUNS / 'failed'}")
         for figure in figures:
             if figure in asked or (figure.id in before and _whole(figure, cells[figure.id], results)):
-                unavailable = missing.get(figure.id, "")
-                told(f"{figure.id}: {figure.title}" + f"\n{UNAVAILABLE}: {unavailable}" * bool(unavailable))
-                shown.append(_shown(figure, cells[figure.id], results, unavailable))
+                told(f"{figure.id}: {figure.title}")
+                if figure.id in missing:
+                    told(f"{figure.id}: {UNAVAILABLE}: {missing[figure.id]}")
+                shown.append(_shown(figure, cells[figure.id], results, missing.get(figure.id, "")))
     return shown
 
 
