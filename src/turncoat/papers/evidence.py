@@ -393,12 +393,19 @@ class Runs:
         floor = FLOORS.get(dataset.name)
         if floor is None:
             return
-        controls = self.whole.settings.get(_unseeded(control(spec)), [])
-        reached = [BEST.of(result) for _, result in controls if result is not None]
+        of = _unseeded(control(spec))
+        reached = [BEST.of(result) for _, result in self.whole.settings.get(of, []) if result is not None]
         if not reached:
-            raise Undecided(f"the control on {spec.task} failed or is missing")
+            raise Undecided(f"the control on {self._control(of)} failed or is missing")
         if fmean(reached) < floor:
-            raise NotLearnt(f"the control on {spec.task} reached {fmean(reached):.1%}, of at least {floor:.0%}")
+            raise NotLearnt(f"the control on {self._control(of)} reached {fmean(reached):.1%}, of at least {floor:.0%}")
+
+    def _control(self, spec: Spec) -> str:
+        """A control's task, and what else tells it from the figure's other controls."""
+        controls = [each for each in self.whole.settings if each == _unseeded(control(each))]
+        fields = (key for key in spec.__struct_fields__ if key != "task")
+        varied = (key for key in fields if len({getattr(each, key) for each in controls}) > 1)
+        return ", ".join([spec.task, *(_words(key, [self.name(getattr(spec, key))]) for key in varied)])
 
 
 def _unseeded(spec: Spec) -> Spec:

@@ -42,10 +42,9 @@ class Drawn:
     """Why there are no pictures."""
 
     @property
-    def unlearnt(self) -> str:
-        """What a control reached that did not learn."""
-        found = [each.numbers[0] for each in self.shown.judgements if not each.learnt]
-        return found[0] if found else ""
+    def unlearnt(self) -> list[str]:
+        """What each control reached that did not learn."""
+        return list(dict.fromkeys(each.numbers[0] for each in self.shown.judgements if not each.learnt))
 
 
 def tally(judgements: Sequence[Judgement]) -> str:
