@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+# Tests' tensors are small: threads gain nothing, and wait for one another where other programs have the cores.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
