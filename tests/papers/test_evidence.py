@@ -211,10 +211,11 @@ def test_only_the_control_of_a_setting_counts(make_runs):
 
     runs = figure.runs(cells, map(reached, results)).at(rule="dnc", attack="min_max")
     assert runs.at(split="dirichlet(beta=0.5)").of(BEST).mean == 0.9
-    with pytest.raises(NotLearnt, match=r"on fashion_mnist/lenet5, β = 0\.3 reached 10\.0%, of at least 75%"):
+    said = r"the control on fashion_mnist/lenet5, β = 0\.3 reached 10\.0%, of at least 75%"
+    with pytest.raises(NotLearnt, match=said):
         runs.at(split="dirichlet(beta=0.3)").of(BEST)
     without = figure.runs(cells, [result for result in results if result.spec.rule != "mean"])
-    with pytest.raises(Undecided, match=r"on fashion_mnist/lenet5, β = 0\.5 failed or is missing"):
+    with pytest.raises(Undecided, match=r"the control on fashion_mnist/lenet5, β = 0\.5 failed or is missing"):
         without.at(rule="dnc", attack="min_max", split="dirichlet(beta=0.5)").of(BEST)
 
 
